@@ -1,0 +1,190 @@
+"""What an experiment is: plain dataclasses, one field per decision, defaults as in the published study.
+
+`configs/*.py` build an `Experiment` (one run) or a `Study` (a grid of runs); flags override single fields;
+`experiment.validate` checks the whole before anything slow starts. Units are in the names.
+Defaults: PROTOCOL of arXiv 2509.25300 (its Table 2 and public code).
+"""
+
+import dataclasses
+from dataclasses import dataclass, field
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(kw_only=True)
+class ModelConfig:
+    """The policy's starting point, a directory with config.json, *.safetensors and tokenizer files."""
+
+    name: str = "model"  # label in curves and figures
+    path: str = ""  # Hugging Face directory (local or gs://); the ladder fills it in after pretraining
+    n_nominal: float = 0.0  # parameters as the model is named, 7e9 for "7B"; 0: count non-embedding ones
+    param_dtype: str = "float32"  # master copy
+    compute_dtype: str = "bfloat16"
+
+
+@dataclass(kw_only=True)
+class DataConfig:
+    """Problem sets: TFDS directories made by `prepare`, or JSONL / parquet files of a user's own."""
+
+    train: str = ""
+    heldout: str = ""
+    verifier: str = ""  # "module:function" or "file.py:function"; "": by each problem's data_source
+    max_prompt_tokens: int = 2048  # longer prompts are dropped and counted
+    order: str = "easy_to_hard"  # or "shuffled"
+    num_unique: int = 0  # D_unique problems, stratified by difficulty; 0: all
+    reuse_factor: int = 1  # tau: epochs over the subset
+    subset: str = "independent"  # or "nested"
+
+
+@dataclass(kw_only=True)
+class SamplingConfig:
+    max_new_tokens: int = 4096
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    wave_sequences: int = 0  # sequences decoded at a time; 0: all of the batch
+
+
+@dataclass(kw_only=True)
+class GrpoConfig:
+    """The objective of PROTOCOL section 3. Options beyond it name their source in `rlscale_jax.grpo`."""
+
+    prompts_per_step: int = 512
+    group_size: int = 8
+    num_minibatches: int = 4  # optimiser updates on one rollout batch
+    micro_batch_prompts: int = 0  # prompts (with their whole groups) per gradient accumulation step; 0: the mini-batch
+    clip_low: float = 0.2
+    clip_high: float = 0.2
+    dual_clip: float = 3.0  # 0: off
+    kl_coef: float = 0.001  # 0: no reference model is held
+    kl_clamp: float = 10.0
+    normalize_std: bool = True  # False: Dr. GRPO
+    advantage_eps: float = 1e-6
+    aggregation: str = "token_mean"  # or "sequence_mean"
+    drop_zero_variance: bool = False
+    mask_overlong: bool = False  # completions cut at the limit leave the loss (DAPO)
+    importance_cap: float = 0.0  # truncated importance weights sampler -> trainer; 0: off
+    logprob_chunk_tokens: int = 1024  # tokens whose logits exist at one time
+    remat: str = "full"  # or "none", "dots"
+
+
+@dataclass(kw_only=True)
+class OptimizerConfig:
+    learning_rate: float = 1e-6
+    warmup_steps: int = 0
+    weight_decay: float = 0.1
+    b1: float = 0.9
+    b2: float = 0.999
+    eps: float = 1e-8
+    clip_norm: float = 1.0
+    max_nonfinite_steps: int = 5  # skipped updates in a row before the run stops
+
+
+@dataclass(kw_only=True)
+class EvaluationConfig:
+    every_steps: int = 1  # and step 0 and the last step, always
+    temperature: float = 0.7
+    top_p: float = 1.0
+    num_samples: int = 1
+    max_new_tokens: int = 4096
+    suites: dict[str, str] = field(default_factory=dict)  # further sets: name -> path
+
+
+@dataclass(kw_only=True)
+class MeshConfig:
+    """Devices along each mesh axis; -1 for one axis takes what is left."""
+
+    data: int = 1
+    fsdp: int = -1
+    tensor: int = 1
+
+
+@dataclass(kw_only=True)
+class CheckpointConfig:
+    every_steps: int = 5
+    every_secs: float = 15.0  # whichever comes first
+    keep_last: int = 2
+    keep_every: int = 0  # steps kept for ever; 0: none
+
+
+@dataclass(kw_only=True)
+class PretrainConfig:
+    """How a ladder's base model is made. `num_steps` 0: the model is a published checkpoint."""
+
+    hidden_size: int = 0
+    num_layers: int = 0
+    num_heads: int = 0
+    num_kv_heads: int = 0
+    head_dim: int = 0
+    intermediate_size: int = 0
+    num_steps: int = 0
+    batch_sequences: int = 128
+    learning_rate: float = 2e-3
+    warmup_steps: int = 50
+    weight_decay: float = 0.1
+    seed: int = 0
+
+
+@dataclass(kw_only=True)
+class TaskConfig:
+    """The synthetic arithmetic task of the ladder (`rlscale_jax.data.arithmetic`)."""
+
+    seed: int = 0
+    vocab_size: int = 64  # SentencePiece pieces
+    num_corpus: int = 40_000  # worked solutions for pretraining
+    slip_rate: float = 0.5  # share of them with a slip
+    num_train: int = 8_192
+    num_heldout: int = 500
+    max_level: int = 4
+    rating_model: str = ""  # the member whose base model's pass rate orders the problems
+    rating_samples: int = 8
+
+
+@dataclass(kw_only=True)
+class Experiment:
+    """One run."""
+
+    name: str = "experiment"
+    seed: int = 0
+    num_steps: int = 105
+    model: ModelConfig = field(default_factory=ModelConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    grpo: GrpoConfig = field(default_factory=GrpoConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    mesh: MeshConfig = field(default_factory=MeshConfig)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    pretrain: PretrainConfig = field(default_factory=PretrainConfig)
+    task: TaskConfig = field(default_factory=TaskConfig)
+    reward_workers: int = 2
+    log_rollouts_every: int = 20  # steps between samples of rollouts written for people to read; 0: never
+    schema_version: int = SCHEMA_VERSION
+
+
+@dataclass(kw_only=True)
+class FitConfig:
+    resources: tuple[str, ...] = ("compute", "data")
+    law: str = "saturating"
+    objective: str = "robust"
+    drop_first: int = 0  # warm-up steps left out of each curve
+    num_bootstrap: int = 200
+    confidence: float = 0.9
+
+
+@dataclass(kw_only=True)
+class Study:
+    """A grid of runs: members x seeds (x a sweep given by flag), then the fit and the report."""
+
+    name: str = "study"
+    members: tuple[Experiment, ...] = ()
+    seeds: tuple[int, ...] = (0,)
+    parallel_runs: int = 1  # processes at a time; more than 1 only where devices are not exclusive (CPU)
+    max_attempts: int = 2
+    fit: FitConfig = field(default_factory=FitConfig)
+    schema_version: int = SCHEMA_VERSION
+
+
+def to_dict(config) -> dict:
+    """The config as nested plain dicts, ready for JSON."""
+    return dataclasses.asdict(config)
