@@ -1,0 +1,21 @@
+"""Test set-up: several virtual CPU devices, strict promotion, shape checking, the optional real data."""
+
+import os
+import pathlib
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> pathlib.Path:
+    """The study's real files (RLSCALE_TEST_DATA, or shared/data beside the checkout); skips where absent."""
+    places = [os.environ.get("RLSCALE_TEST_DATA", ""), ROOT.parent / "shared" / "data", ROOT / "shared" / "data"]
+    for place in filter(None, places):
+        if pathlib.Path(place).is_dir():
+            return pathlib.Path(place)
+    pytest.skip("the study's data files are not here")
