@@ -1,0 +1,100 @@
+"""The forward pass that everything shares: tokens and positions to hidden states, with the caller's attention.
+
+A plain forward, a prefill, a decode step and the update's shared-prefix pass differ only in `attend` and in what
+it reads and writes per layer (`layer_inputs`, `layer_outputs`).
+"""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from rlscale_jax.models import rotary
+from rlscale_jax.models.architecture import Architecture
+from rlscale_jax.models.layers import Attend, Block, Decoder, RMSNorm
+
+Params = dict[str, Any]
+
+REMAT_POLICIES = {
+    "full": jax.checkpoint_policies.nothing_saveable,
+    "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+}
+
+
+@functools.cache
+def _definitions(architecture: Architecture):
+    """Graph definitions of one block and of the final norm: structure without arrays."""
+    block = nnx.eval_shape(lambda: Block(architecture, rngs=nnx.Rngs(0)))
+    norm = nnx.eval_shape(lambda: RMSNorm(architecture.hidden_size, eps=architecture.rms_norm_eps))
+    return nnx.split(block)[0], nnx.split(norm)[0]
+
+
+def abstract_params(architecture: Architecture) -> Params:
+    """Shapes and dtypes (float32) of every parameter, without allocating one."""
+    decoder = nnx.eval_shape(lambda: Decoder(architecture, rngs=nnx.Rngs(0)))
+    return nnx.to_pure_dict(nnx.split(decoder)[1])
+
+
+def init_params(architecture: Architecture, seed: int) -> Params:
+    """Fresh parameters, normal(0.02), float32."""
+    return nnx.to_pure_dict(nnx.split(Decoder(architecture, rngs=nnx.Rngs(seed)))[1])
+
+
+def hidden_states(
+    architecture: Architecture,
+    params: Params,
+    tokens: jax.Array,
+    positions: jax.Array,
+    attend: Attend,
+    layer_inputs: Any = None,
+    *,
+    compute_dtype: jnp.dtype,
+    remat: str = "none",
+) -> tuple[jax.Array, Any]:
+    """Final-normed hidden states [..., T, D] in compute_dtype, and attend's outputs of every layer.
+
+    `tokens` and `positions` are int32 [..., T]. With `params["layers"]` stacked, layers run under `lax.scan` and
+    `layer_inputs` / outputs carry a leading L axis; with a list of layers they are unrolled and these are lists.
+    """
+    block_def, norm_def = _definitions(architecture)
+    cos_sin = rotary.tables(architecture, positions)
+
+    def layer(x, inputs):
+        layer_params, layer_input = inputs
+        return nnx.merge(block_def, layer_params)(x, cos_sin, attend, layer_input)
+
+    if remat != "none":
+        layer = jax.checkpoint(layer, policy=REMAT_POLICIES[remat], prevent_cse=False)
+    x = params["embed"]["embedding"][tokens].astype(compute_dtype)
+    x, outputs = _run_layers(layer, x, params["layers"], layer_inputs)
+    return nnx.merge(norm_def, params["final_norm"])(x), outputs
+
+
+def _run_layers(layer, x, layer_params, layer_inputs):
+    if not isinstance(layer_params, list):
+        return jax.lax.scan(layer, x, (layer_params, layer_inputs))
+    outputs = []
+    for index, one in enumerate(layer_params):
+        x, output = layer(x, (one, None if layer_inputs is None else layer_inputs[index]))
+        outputs.append(output)
+    return x, outputs
+
+
+def lm_head(params: Params) -> jax.Array:
+    """The output matrix [D, V]: the model's own, or its transposed embedding table when tied."""
+    return params["lm_head"]["kernel"] if "lm_head" in params else params["embed"]["embedding"].T
+
+
+def unembed(params: Params, hidden: jax.Array) -> jax.Array:
+    """Logits [..., V] in float32 of hidden states [..., D]."""
+    return jnp.matmul(hidden, lm_head(params).astype(hidden.dtype), preferred_element_type=jnp.float32)
+
+
+def unstack(params: Params) -> Params:
+    """The same parameters with `layers` as a list of per-layer dicts."""
+    stacked = params["layers"]
+    num_layers = stacked["attn_norm"]["scale"].shape[0]
+    layers = [jax.tree.map(lambda a, i=i: a[i], stacked) for i in range(num_layers)]
+    return {**params, "layers": layers}
