@@ -1,0 +1,141 @@
+"""The arithmetic task: answers against Python's own evaluation, separation of its parts, rate and kind of slips."""
+
+import dataclasses
+import re
+
+import numpy as np
+import pytest
+
+from rlscale_jax.data import arithmetic
+from rlscale_jax.data.arithmetic import TRAINED, TRANSFER, Question, draw_question, make_task, worked_solution
+from rlscale_jax.experiment.config import TaskConfig
+
+SMALL = TaskConfig(num_corpus=3000, num_train=1000, num_heldout=200, max_level=3)
+FORM = re.compile(r"(\d+;)+\\boxed\{(\d+)\}")
+
+
+def evaluate(text: str) -> int:
+    """Python's own arithmetic on the question's text."""
+    return eval(text.removesuffix("="), {"__builtins__": {}, "max": max})
+
+
+def boxed(solution: str) -> int:
+    match = FORM.fullmatch(solution)
+    assert match, solution
+    return int(match[2])
+
+
+@pytest.fixture(scope="module")
+def task():
+    return make_task(SMALL)
+
+
+def test_known_questions():
+    question = Question("balance", (47, 8, 15), "+-")
+    assert (question.text, question.answer, question.level) == ("47+8-15=", "40", 2)
+    assert worked_solution(question) == r"55;40;\boxed{40}"
+    assert worked_solution(Question("largest", (4, 71, 23), "^^")) == r"71;71;\boxed{71}"
+    assert Question("largest", (4, 71, 23), "^^").text == "max(4,71,23)="
+
+
+def test_answers_and_clean_solutions_agree_with_python(task):
+    for question in (*task.train, *task.heldout, *(q for part in task.transfer.values() for q in part)):
+        assert int(question.answer) == evaluate(question.text) == boxed(worked_solution(question))
+
+
+def test_every_running_value_is_the_value_of_a_shorter_question(task):
+    for question in task.train[:200]:
+        steps = worked_solution(question).split(";")[:-1]
+        for index, step in enumerate(steps, start=1):
+            shorter = Question(question.family, question.numbers[: index + 1], question.operators[:index])
+            assert int(step) == evaluate(shorter.text) >= 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "place", "expected"),
+    [
+        ("carry", 0, r"45;30;\boxed{30}"),
+        ("carry", 1, r"55;40;\boxed{40}"),  # 55-15 needs no borrow
+        ("miscount", 0, r"56;41;\boxed{41}"),
+        ("sign", 1, r"55;70;\boxed{70}"),
+        ("omission", 0, r"47;32;\boxed{32}"),
+        ("copy", 0, r"55;40;\boxed{47}"),
+        ("copy", 1, r"55;40;\boxed{55}"),
+    ],
+)
+def test_each_slip_by_hand(kind, place, expected):
+    assert arithmetic._with_slip(Question("balance", (47, 8, 15), "+-"), kind, place) == expected
+
+
+def test_a_slipped_solution_differs_and_keeps_the_form(task):
+    rng = np.random.default_rng(0)
+    wrong = 0
+    for question in task.train:
+        solution = arithmetic.slipped_solution(question, rng)
+        assert solution != worked_solution(question)
+        wrong += boxed(solution) != int(question.answer)
+    assert wrong == len(task.train)  # sums and differences pass every error on to the answer
+
+
+@pytest.mark.parametrize("slip_rate", [0.0, 0.5, 1.0])
+def test_share_of_slips_in_the_corpus(slip_rate):
+    corpus = make_task(dataclasses.replace(SMALL, slip_rate=slip_rate)).corpus
+    chains = [(text, solution) for text, solution in corpus if not text.startswith("max")]
+    wrong = np.mean([boxed(solution) != evaluate(text) for text, solution in chains])
+    assert wrong == pytest.approx(slip_rate, abs=4 * 0.5 / len(chains) ** 0.5 if 0 < slip_rate < 1 else 0)
+
+
+def test_heldout_and_transfer_questions_occur_nowhere_else(task):
+    corpus = {text for text, _ in task.corpus}
+    train = {question.text for question in task.train}
+    parts = [task.heldout, *task.transfer.values()]
+    for index, part in enumerate(parts):
+        texts = {question.text for question in part}
+        others = [{question.text for question in other} for other in parts[:index]]
+        assert len(texts) == len(part) == SMALL.num_heldout
+        assert texts.isdisjoint(corpus | train | set().union(*others))
+
+
+def test_families_and_levels(task):
+    assert {q.family for q in task.train} == {q.family for q in task.heldout} == set(TRAINED)
+    assert set(task.transfer) == set(TRANSFER)
+    assert {q.level for q in task.train} == {1, 2, 3}
+    assert len(task.train) == len({q.text for q in task.train}) == SMALL.num_train
+    for family in TRANSFER:  # the base models know what is held out of the training by reward
+        sign = {"difference": r"\d+(-\d+)+=", "largest": r"max\(.*"}[family]
+        assert sum(bool(re.fullmatch(sign, text)) for text, _ in task.corpus) > 0.05 * len(task.corpus)
+
+
+def test_seed_decides_and_sizes_do_not_move_the_heldout_set(task):
+    assert make_task(SMALL) == task
+    assert make_task(dataclasses.replace(SMALL, seed=1)).heldout != task.heldout
+    larger = make_task(dataclasses.replace(SMALL, num_corpus=4000, num_train=1200))
+    assert larger.heldout == task.heldout
+    assert larger.train[: len(task.train)] == task.train
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"slip_rate": 1.5}, "slip_rate is 1.5"),
+        ({"max_level": 1}, "max_level is 1; allowed are 2 to"),
+        ({"max_level": 30}, "max_level is 30"),
+        ({"num_corpus": 0}, "num_corpus is 0"),
+        ({"num_heldout": -5}, "num_heldout is -5"),
+    ],
+)
+def test_impossible_settings_name_the_field(change, message):
+    with pytest.raises(ValueError, match=message):
+        make_task(dataclasses.replace(SMALL, **change))
+
+
+def test_too_small_a_space_is_an_error():
+    with pytest.raises(ValueError, match="different questions"):
+        arithmetic._distinct(np.random.default_rng(0), ("largest",), 20_000, max_level=1)
+
+
+def test_unknown_family_and_level():
+    with pytest.raises(ValueError, match="no questions of family 'product'"):
+        draw_question(np.random.default_rng(0), "product", level=1)
+    with pytest.raises(ValueError, match="balance >= 2"):
+        draw_question(np.random.default_rng(0), "balance", level=1)
