@@ -70,9 +70,7 @@ def from_hf_config(config: dict[str, Any]) -> Architecture:
     """
     family = config.get("model_type")
     if family not in SUPPORTED:
-        raise ValueError(
-            f"config.json: model_type {family!r} is not supported; use one of {sorted(SUPPORTED)}"
-        )
+        raise ValueError(f"config.json: model_type {family!r} is not supported; use one of {sorted(SUPPORTED)}")
     _refuse_unsupported(config)
     heads = _need(config, "num_attention_heads")
     rope = config.get("rope_parameters") or {}

@@ -59,9 +59,7 @@ def _completions_see_prefix(own, prefix_k, prefix_v, prefix_lengths):
     num_prompts, num_samples, num_tokens = q.shape[:3]
     joined = q.reshape(num_prompts, num_samples * num_tokens, *q.shape[3:])
     in_prefix = jnp.arange(prefix_k.shape[1]) < prefix_lengths[:, None]  # [P S]
-    prefix_scores = jnp.where(
-        in_prefix[:, None, None, None, :], _scores(joined, prefix_k), MASKED
-    )  # [P K R GT S]
+    prefix_scores = jnp.where(in_prefix[:, None, None, None, :], _scores(joined, prefix_k), MASKED)  # [P K R GT S]
     shape = (*prefix_scores.shape[:3], num_samples, num_tokens, -1)
     prefix_scores = jnp.moveaxis(prefix_scores.reshape(shape), 3, 1)  # [P G K R T S]
     past = jnp.tril(jnp.ones((num_tokens, num_tokens), bool))

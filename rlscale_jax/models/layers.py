@@ -22,9 +22,7 @@ INIT_STDDEV = 0.02  # of the published configurations (initializer_range)
 
 class Linear(nnx.Module):
     def __init__(self, in_size: int, out_size: int, *, rngs: nnx.Rngs, bias: bool = False):
-        self.kernel = nnx.Param(
-            nnx.initializers.normal(INIT_STDDEV)(rngs.params(), (in_size, out_size), jnp.float32)
-        )
+        self.kernel = nnx.Param(nnx.initializers.normal(INIT_STDDEV)(rngs.params(), (in_size, out_size), jnp.float32))
         if bias:
             self.bias = nnx.Param(jnp.zeros((out_size,), jnp.float32))
 

@@ -28,9 +28,7 @@ def logits(model: Model, tokens: Int[Array, "B T"], lengths: Int[Array, " B"]) -
     return _logits(model.architecture, model.params, tokens, lengths)
 
 
-def _plain(
-    architecture: Architecture, params: decoder.Params, tokens: jax.Array, lengths: jax.Array
-) -> jax.Array:
+def _plain(architecture: Architecture, params: decoder.Params, tokens: jax.Array, lengths: jax.Array) -> jax.Array:
     positions = jnp.broadcast_to(jnp.arange(tokens.shape[1]), tokens.shape)
     dtype = params["embed"]["embedding"].dtype
     hidden, _ = decoder.hidden_states(
