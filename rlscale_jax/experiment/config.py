@@ -87,7 +87,7 @@ class EvaluationConfig:
     top_p: float = 1.0
     num_samples: int = 1
     max_new_tokens: int = 4096
-    suites: dict[str, str] = field(default_factory=dict)  # further sets: name -> path
+    suites: str = ""  # further problem sets, "name=path,name=path"
 
 
 @dataclass(kw_only=True)
