@@ -1,0 +1,97 @@
+"""A user's own problems: JSONL or parquet, one row a problem.
+
+Columns: `prompt` (a text, or a list of {"role", "content"}) and `answer`; further ones are optional: `id`,
+`data_source`, `domain`, and `difficulty` (larger is harder) or `pass_rate` (larger is easier).
+Rows in the layout of the study's own files, with `reward_model`, are read as they are.
+"""
+
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping
+
+import pyarrow.parquet
+from etils import epath
+
+from rlscale_jax.data.record import Problem
+from rlscale_jax.data.study_rows import study_problem
+
+SUFFIXES = (".jsonl", ".parquet")
+
+
+def read_table(path: os.PathLike | str) -> tuple[Problem, ...]:
+    """The problems of a .jsonl or .parquet file, in its order.
+
+    Raises:
+      ValueError: a row that is not a problem; the message names file, row and column.
+    """
+    file = epath.Path(path)
+    problems = []
+    for number, row in _rows(file):
+        try:
+            problems.append(_problem(row, file.stem, number))
+        except ValueError as error:
+            raise ValueError(f"{file}, row {number}: {error}") from error
+    return tuple(problems)
+
+
+def _rows(file: epath.Path) -> Iterator[tuple[int, Mapping]]:
+    if file.suffix == ".parquet":
+        with file.open("rb") as stream:
+            yield from enumerate(pyarrow.parquet.read_table(stream).to_pylist())
+        return
+    with file.open("r") as stream:
+        for number, line in enumerate(stream):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except ValueError as error:
+                raise ValueError(f"{file}, row {number}: not JSON: {error}") from error
+            yield number, row
+
+
+def _problem(row: Mapping, stem: str, number: int) -> Problem:
+    if not isinstance(row, Mapping):
+        raise ValueError(f"expected an object with prompt and answer, got {row!r}")
+    if "reward_model" in row:
+        return study_problem(row, stem, number)
+    for column in ("prompt", "answer"):
+        if row.get(column) in (None, "", []):
+            raise ValueError(f"no {column}; the columns here are {sorted(row)}")
+    return Problem(
+        problem_id=str(row.get("id", f"{stem}/{number}")),
+        domain=str(row.get("domain", "math")),
+        data_source=str(row.get("data_source", stem)),
+        messages=_messages(row["prompt"]),
+        ground_truth=_answer(row["answer"]),
+        difficulty=_difficulty(row),
+        provenance=f"{stem}:{number}",
+    )
+
+
+def _messages(prompt) -> tuple[Mapping[str, str], ...]:
+    if isinstance(prompt, str):
+        return ({"role": "user", "content": prompt},)
+    if isinstance(prompt, list) and all(isinstance(message, Mapping) for message in prompt):
+        return tuple({name: message.get(name) for name in ("role", "content")} for message in prompt)
+    raise ValueError(f"prompt is {prompt!r}; expected a text or a list of messages")
+
+
+def _answer(answer) -> str:
+    return answer if isinstance(answer, str) else json.dumps(answer, ensure_ascii=False)
+
+
+def _difficulty(row: Mapping) -> float:
+    if row.get("difficulty") is not None and row.get("pass_rate") is not None:
+        raise ValueError("both difficulty and pass_rate; give one")
+    if row.get("pass_rate") is not None:
+        return 1.0 - _number(row, "pass_rate")
+    return _number(row, "difficulty") if row.get("difficulty") is not None else math.nan
+
+
+def _number(row: Mapping, column: str) -> float:
+    try:
+        return float(row[column])
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{column} is {row[column]!r}; expected a number") from error
