@@ -1,0 +1,148 @@
+"""Confidence regions from the objective itself, scaled to how much the runs really scatter.
+
+The region is the set of parameters whose cost stays within a Student threshold of the best (the profile
+likelihood: the range of any function over this set is that function's interval). Points of one curve are not
+independent, so the threshold is scaled by how much larger the cluster-robust ("sandwich") variance is than the
+one that independent points would give (the first-order adjustment of Rotnitzky and Jewell 1990). Clusters are the
+runs where every model has at least two; otherwise, whichever shows more scatter, neighbouring steps within a curve
+or the sizes about k(N).
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+from scipy import stats
+
+from rlscale_jax.laws.curves import Curves
+from rlscale_jax.laws.objectives import Problem, project
+from rlscale_jax.laws.result import Region
+from rlscale_jax.laws.slopes import Slope
+from rlscale_jax.laws.solver import minimise
+
+GRID = 61  # values of N0 at which K_max is profiled
+MIN_SPARE_SIZES = 2  # sizes beyond the parameters before their scatter about the law says anything
+ONE_RUN = "scatter of steps and of sizes about the law; one run a size cannot show how much runs differ"
+REACH = 100.0  # N0 is looked for this far beyond the smallest and the largest size
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Spread:
+    """Covariance [P P] of theta, its degrees of freedom, and in words what it was estimated from."""
+
+    covariance: np.ndarray
+    dof: float
+    basis: str
+
+
+def spread(problem: Problem, slope: Slope, curves: Curves, theta: np.ndarray) -> Spread:
+    """The cluster-robust covariance of theta [P]."""
+    k, dk = slope.evaluate(theta, curves.n)
+    at = project(problem, k)
+    bread = np.linalg.pinv(np.einsum("st,sp,sq->pq", at.slope**2, dk, dk))
+    if (curves.num_runs >= 2).all():
+        meat, dof = _run_scores(problem, curves, at, dk)
+        return Spread(covariance=bread @ meat @ bread, dof=dof, basis="scatter between runs of one size")
+    steps = bread @ _step_scores(curves, at, dk) @ bread
+    doubts = [Spread(covariance=steps, dof=max(int(curves.mask.sum()) - 2 * len(curves.n), 1), basis=ONE_RUN)]
+    spare = len(curves.n) - len(theta)
+    if spare >= MIN_SPARE_SIZES:
+        pull = (at.residual * at.slope).sum(1)
+        meat = np.einsum("s,sp,sq->pq", pull**2, dk, dk) * len(curves.n) / spare
+        doubts.append(Spread(covariance=bread @ meat @ bread, dof=spare, basis=ONE_RUN))
+    return max(doubts, key=lambda d: np.linalg.norm(d.covariance) * stats.t.ppf(0.95, d.dof) ** 2)
+
+
+def _run_scores(problem: Problem, curves: Curves, at, dk):
+    """Sum over runs of score outer products, each size corrected for its estimated mean by R / (R - 1)."""
+    present = np.isfinite(curves.run_loss) & curves.mask[:, None]
+    loss = np.where(present, curves.run_loss, curves.loss[:, None])
+    apart = np.log10(loss) - np.log10(curves.loss)[:, None] if problem.kind == "robust" else loss - curves.loss[:, None]
+    count = np.maximum(present.sum(1, keepdims=True), 1)
+    pull = (np.sqrt(problem.weights)[:, None] * apart * at.slope[:, None] * present / count).sum(2)
+    runs = curves.num_runs
+    variance = (pull**2).sum(1) * runs / np.maximum(runs - 1, 1)
+    return np.einsum("s,sp,sq->pq", variance, dk, dk), float((runs - 1).sum())
+
+
+def _step_scores(curves: Curves, at, dk):
+    """Score variance with residuals correlated over neighbouring steps (Newey and West, Bartlett weights)."""
+    score = at.residual * at.slope
+    score = score - np.where(curves.mask, score.sum(1, keepdims=True) / curves.mask.sum(1, keepdims=True), 0)
+    lag = int(np.ceil(1.5 * curves.mask.sum(1).max() ** (1 / 3)))
+    variance = (score**2).sum(1)
+    for j in range(1, min(lag, score.shape[1] - 1) + 1):
+        variance = variance + 2 * (1 - j / (lag + 1)) * (score[:, j:] * score[:, :-j]).sum(1)
+    variance = np.maximum(variance, (score**2).sum(1))
+    return np.einsum("s,sp,sq->pq", variance * len(curves.n) / max(len(curves.n) - 1, 1), dk, dk)
+
+
+def region(
+    equations: Callable, problem: Problem, slope: Slope, curves: Curves, theta: np.ndarray, *, confidence: float
+) -> Region:
+    """The region whose projections are intervals, at `confidence`, for theta [P] and anything computed from it."""
+    doubt = spread(problem, slope, curves, theta)
+    quantile = stats.t.ppf((1 + confidence) / 2, doubt.dof)
+    if slope.name == "saturating" and theta[0] > 0:
+        points, cut = _profiled(equations, curves.n, theta, doubt.covariance, quantile)
+    else:
+        points, cut = _ellipsoid(theta, doubt.covariance, quantile)
+    return Region(theta=points, confidence=confidence, basis=doubt.basis, cut=cut)
+
+
+def _ellipsoid(theta, covariance, quantile):
+    """Extremes of the Wald ellipsoid along each axis, and a ring in every plane of its principal axes."""
+    size = len(theta)
+    values, vectors = np.linalg.eigh(covariance)
+    root = vectors * np.sqrt(np.maximum(values, 0))
+    angles = np.linspace(0, 2 * np.pi, 73)[:-1]
+    planes = [(i, j) for i in range(size) for j in range(i + 1, size)]
+    rings = np.zeros((len(planes), len(angles), size))
+    for ring, (i, j) in zip(rings, planes, strict=True):
+        ring[:, i], ring[:, j] = np.cos(angles), np.sin(angles)
+    extremes = covariance / np.sqrt(np.maximum(np.diag(covariance), 1e-300))
+    points = np.concatenate([rings.reshape(-1, size) @ root.T, extremes, -extremes])
+    return theta + quantile * points, np.zeros((size, 2), bool)
+
+
+def _profiled(equations, n, theta, covariance, quantile):
+    """The set of (K_max, log N0) whose cost is within the threshold: N0 on a grid, K_max's range at each."""
+    best, _, hessian = (value[0] for value in equations(theta[None]))
+    naive = np.linalg.pinv(hessian)
+    scale = np.max(np.diag(covariance) / np.maximum(np.diag(naive), 1e-300))
+    limit = best + 0.5 * quantile**2 * scale
+    low, high = np.log(n.min() / REACH), np.log(n.max() * REACH)
+    coarse = np.union1d(np.linspace(low, high, GRID), np.clip(theta[1], low, high))
+    cost = _best_k_max(equations, coarse, theta)[1]
+    inside = np.flatnonzero(cost <= max(limit, cost.min()))
+    ends = [_end(coarse, cost, limit, inside[0], -1), _end(coarse, cost, limit, inside[-1], 1)]
+    fine = np.union1d(np.linspace(*ends, GRID), np.clip(theta[1], *ends))
+    k_max, cost, curvature = _best_k_max(equations, fine, theta)
+    width = np.sqrt(2 * np.maximum(limit - cost, 0) / np.maximum(curvature, 1e-300))
+    points = np.concatenate([np.stack([k_max + sign * width, fine], -1) for sign in (-1, 1)] + [theta[None]])
+    below, above = inside[0] == 0, inside[-1] == len(coarse) - 1
+    # As N0 grows without limit K_max grows with it: only their ratio, the slope at small N, is known.
+    return points, np.array([[False, above], [below, above]])
+
+
+def _best_k_max(equations, log_n0, theta):
+    """K_max, cost and curvature at each fixed log N0 [G]."""
+
+    def fixed(k_max):
+        cost, gradient, hessian = equations(np.concatenate([k_max, log_n0[:, None]], 1))
+        return cost, gradient[:, :1], hessian[:, :1, :1]
+
+    _, gradient, hessian = fixed(np.full((len(log_n0), 1), theta[0]))
+    start = theta[0] - gradient[:, 0] / np.maximum(hessian[:, 0, 0], 1e-300)
+    found = minimise(fixed, start[:, None], np.array([[-np.inf, np.inf]]), tolerance=1e-7)
+    return found.theta[:, 0], found.cost, fixed(found.theta)[2][:, 0, 0]
+
+
+def _end(grid, cost, limit, index, side):
+    """Where the profile crosses the limit beyond grid[index], linear in the root of the deviance."""
+    if not 0 <= index + side < len(grid):
+        return grid[index]
+    best = min(cost.min(), limit)
+    inner, outer, edge = (np.sqrt(max(c - best, 0.0)) for c in (cost[index], cost[index + side], limit))
+    share = (edge - inner) / max(outer - inner, 1e-300)
+    return grid[index] + np.clip(share, 0, 1) * (grid[index + side] - grid[index])

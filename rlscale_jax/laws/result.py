@@ -1,0 +1,144 @@
+"""The outcome of a fit: what it says, how well, how surely, and what it cannot say."""
+
+import dataclasses
+import json
+import pathlib
+
+import numpy as np
+
+from rlscale_jax.laws.curves import Curves
+from rlscale_jax.laws.levels import Levels
+from rlscale_jax.laws.protocols import Protocol
+from rlscale_jax.laws.slopes import Slope
+
+SCHEMA_VERSION = 1
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ModelFit:
+    """One model under the law: `r2` in raw loss around its own mean, `log_rmse` in log10 loss."""
+
+    n: float
+    k: float
+    E: float
+    r2: float
+    log_rmse: float
+    num_points: int
+    num_runs: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Region:
+    """Confidence region of theta: boundary points [M P], what it rests on, and whether the box cut it off.
+
+    `cut` [P 2] True where the region reaches that bound: the data do not limit the parameter on that side.
+    """
+
+    theta: np.ndarray
+    confidence: float
+    basis: str
+    cut: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Fit:
+    """A fitted law: log10 L = -k(n) log10 x + E(n), with x in FLOPs ("compute") or prompts ("data")."""
+
+    resource: str
+    law: str
+    objective: str
+    protocol: Protocol
+    slope: Slope
+    theta: np.ndarray
+    levels: Levels
+    models: dict[str, ModelFit]
+    r2: float
+    r2_log: float
+    converged: bool
+    region: Region
+    notes: tuple[str, ...]
+    fitted: Curves
+    held: Curves
+
+    @property
+    def parameters(self) -> dict[str, float]:
+        """The law's parameters by their published names (n0 in parameters)."""
+        return self.slope.public(self.theta)
+
+    @property
+    def intervals(self) -> dict[str, tuple[float, float]]:
+        """Each parameter's (low, high) at the region's confidence; infinite where the data set no limit."""
+        ends = np.stack([self.region.theta.min(0), self.region.theta.max(0)], -1)
+        low, high = self.slope.public(ends[:, 0]), self.slope.public(ends[:, 1])
+        result = {}
+        for i, name in enumerate(low):
+            floor = 0.0 if self.slope.names[i].startswith("log_") else -np.inf
+            cut_low, cut_high = self.region.cut[i]
+            result[name] = (floor if cut_low else low[name], np.inf if cut_high else high[name])
+        return result
+
+    def k(self, n) -> np.ndarray:
+        """Slope at sizes n (parameters), any shape."""
+        n = np.asarray(n, float)
+        return self.slope.k(self.theta, n.ravel()).reshape(n.shape)
+
+    def k_interval(self, n) -> tuple[np.ndarray, np.ndarray]:
+        """(low, high) of k at sizes n."""
+        n = np.asarray(n, float)
+        k = self.slope.k(self.region.theta, n.ravel()).reshape(-1, *n.shape)
+        return k.min(0), k.max(0)
+
+    def E(self, n) -> np.ndarray:
+        """Intercept at sizes n: the fitted one at fitted sizes, elsewhere carried on by `levels`."""
+        n = np.asarray(n, float)
+        return self.levels.E(n, self.k(n))
+
+    def predict(self, n, x) -> np.ndarray:
+        """Test loss at sizes n and resource x (FLOPs or prompts), broadcast; never above 1."""
+        return np.minimum(10 ** (self.E(n) - self.k(n) * np.log10(np.asarray(x, float))), 1.0)
+
+    def predict_interval(self, n, x) -> tuple[np.ndarray, np.ndarray]:
+        """(low, high) of the curve at n, x from the uncertainty of k(N); the level is anchored in the data."""
+        n, x = np.broadcast_arrays(np.asarray(n, float), np.asarray(x, float))
+        k = self.slope.k(self.region.theta, n.ravel()).reshape(-1, *n.shape)
+        log_loss = self.levels.E(n, k) - k * np.log10(x)
+        return np.minimum(10 ** log_loss.min(0), 1.0), np.minimum(10 ** log_loss.max(0), 1.0)
+
+    def to_json(self) -> dict:
+        """Plain numbers and names for `fits.json`; infinite ends of intervals become null."""
+        low, high = self.k_interval(self.fitted.n)
+        models = {
+            name: dataclasses.asdict(m) | {"k_interval": _ends((low[i], high[i]))}
+            for i, (name, m) in enumerate(self.models.items())
+        }
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "resource": self.resource,
+            "law": self.law,
+            "objective": self.objective,
+            "protocol": dataclasses.asdict(self.protocol),
+            "k_max": self.parameters.get("k_max"),
+            "n0": self.parameters.get("n0"),
+            "r2": self.r2,
+            "r2_log": self.r2_log,
+            "parameters": self.parameters,
+            "intervals": {name: _ends(ends) for name, ends in self.intervals.items()},
+            "confidence": self.region.confidence,
+            "interval_basis": self.region.basis,
+            "models": models,
+            "converged": self.converged,
+            "notes": list(self.notes),
+        }
+
+
+def _ends(ends) -> list[float | None]:
+    return [float(v) if np.isfinite(v) else None for v in ends]
+
+
+def save(path: str | pathlib.Path, content: dict) -> None:
+    """Writes `content` as JSON, whole or not at all."""
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    part.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    part.replace(path)
