@@ -1,0 +1,118 @@
+r"""Brings an answer's LaTeX (or plain text) into one spelling, so that equal answers look alike.
+
+Only spelling: \dfrac12, \tfrac{1}2 and ½ become \frac{1}{2}; spacing commands, fonts, dollar signs and
+delimiter sizes go; unicode symbols become their commands. No mathematics is done here.
+"""
+
+import re
+import unicodedata
+
+_SUPERSCRIPTS = {ord(c): f"^{{{d}}}" for c, d in zip("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789", strict=True)}
+_SUBSCRIPTS = {ord(c): f"_{{{d}}}" for c, d in zip("₀₁₂₃₄₅₆₇₈₉", "0123456789", strict=True)}
+_SYMBOLS = {
+    ord(c): command
+    for c, command in {
+        "−": "-", "–": "-", "—": "-", "‐": "-", "×": r"\times ", "·": r"\cdot ", "⋅": r"\cdot ", "∙": r"\cdot ",
+        "÷": "/", "⁄": "/", "∕": "/", "π": r"\pi ", "∞": r"\infty ", "√": r"\sqrt ", "±": r"\pm ", "∓": r"\mp ",
+        "≤": r"\le ", "⩽": r"\le ", "≥": r"\ge ", "⩾": r"\ge ", "≠": r"\ne ", "≈": r"\approx ", "∪": r"\cup ",
+        "∩": r"\cap ", "∈": r"\in ", "∅": r"\emptyset ", "°": r"\degree ", "º": r"\degree ", "′": "'", "’": "'",
+        "θ": r"\theta ", "α": r"\alpha ", "β": r"\beta ", "γ": r"\gamma ", "λ": r"\lambda ", "φ": r"\phi ",
+        "ℝ": r"\mathbb{R}", "ℤ": r"\mathbb{Z}", "ℕ": r"\mathbb{N}", "ℚ": r"\mathbb{Q}", "€": r"\$", "£": r"\$",
+        "∠": r"\angle ", "△": r"\triangle ", "：": ":", "，": ",", "（": "(", "）": ")", "％": "%",
+    }.items()
+}  # fmt: skip
+_VULGAR = re.compile("[¼½¾⅐-⅞]")
+_TEXT_COMMAND = re.compile(
+    r"\\(?:text|textbf|textit|textnormal|textrm|texttt|textsf|mbox|hbox|mathrm|mathbf|mathit|mathsf|mathtt|"
+    r"bold|boldsymbol|bm|rm|operatorname\*?|underline|emph)\s*\{([^{}]*)\}"
+)
+_FUNCTIONS = "arcsin|arccos|arctan|sinh|cosh|tanh|sin|cos|tan|cot|sec|csc|log|ln|exp|gcd|lcm|max|min"
+_REWRITES = tuple(
+    (re.compile(pattern), new)
+    for pattern, new in (
+        (r"\\(?:displaystyle|textstyle|scriptstyle|limits|nolimits|hfill|noindent|protect)(?![A-Za-z])", ""),
+        (r"\\(?:left|right|middle|[bB]igg?[lrm]?)(?![A-Za-z])\s*\.?", ""),
+        (r"(?<=\d),(?:\\!|\\,|\\ )\s*(?=\d{3})", ","),  # 11,\!111
+        (r"\{,\}", ","),
+        (r"\\!", ""),
+        (r"\\(?:[,;:> ]|quad(?![A-Za-z])|qquad(?![A-Za-z])|thinspace(?![A-Za-z])|enspace(?![A-Za-z]))|~", " "),
+        (r"\\[()\[\]](?!\[)|(?<!\\)\$", " "),
+        (r"\\(?:dfrac|tfrac|cfrac|nicefrac|sfrac)(?![A-Za-z])", r"\\frac"),
+        (r"\\(?:l|r)vert(?![A-Za-z])|\\vert(?![A-Za-z])|\\mid(?![A-Za-z])", "|"),
+        (r"\\(?:l|r)brace(?![A-Za-z])", lambda m: r"\{" if "l" in m[0][:2] else r"\}"),
+        (r"\\(?:leqslant|leq|leqq)(?![A-Za-z])|<=|=<", r"\\le "),
+        (r"\\(?:geqslant|geq|geqq)(?![A-Za-z])|>=", r"\\ge "),
+        (r"\\neq(?![A-Za-z])|!=|\\not\s*=", r"\\ne "),
+        (r"\\lt(?![A-Za-z])", "<"),
+        (r"\\gt(?![A-Za-z])", ">"),
+        (r"\\(?:varnothing|O)(?![A-Za-z])", r"\\emptyset "),
+        (r"\^\s*\{?\s*(?:\\circ|\\degree)(?![A-Za-z])\s*\}?|\\degrees?(?![A-Za-z])|\^o(?![A-Za-z])", r"\\degree "),
+        (r"\\cdotp(?![A-Za-z])|\\ast(?![A-Za-z])|\\bullet(?![A-Za-z])", r"\\cdot "),
+        (r"\*\*", "^"),
+        (r"\\%", "%"),
+        (rf"(?<![\\A-Za-z])(pi|infty|infinity|{_FUNCTIONS})(?![A-Za-z])", lambda m: "\\" + m[1][:5].strip()
+         if m[1] in ("infinity", "infty") else "\\" + m[1] + " "),
+        (r"(?<![\\A-Za-z])sqrt\s*\(([^()]*)\)", r"\\sqrt{\1}"),
+    )
+)  # fmt: skip
+_FRAC_ARGUMENT = r"\s*(\{(?:[^{}]|\{[^{}]*\})*\}|\\[A-Za-z]+|[A-Za-z0-9])"
+_FRAC = re.compile(rf"\\frac{_FRAC_ARGUMENT}{_FRAC_ARGUMENT}")
+_SQRT = re.compile(r"\\sqrt\s*(\\[A-Za-z]+|[A-Za-z0-9])")
+_SPACED_THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?: \d{3})+(?![\d,])")
+
+
+def normalize(text: str) -> str:
+    """One spelling of `text` (see the module). Idempotent up to spacing; single spaces are kept."""
+    text = _unicode(text)
+    text = re.sub(r"\\(?:boxed|fbox)\s*(?=\{)", "", text)
+    for pattern, new in _REWRITES:
+        text = pattern.sub(new, text)
+    text = _TEXT_COMMAND.sub(_text, text)
+    text = _FRAC.sub(lambda m: rf"\frac{_braced(m[1])}{_braced(m[2])}", text)
+    text = _SQRT.sub(lambda m: rf"\sqrt{_braced(m[1])}", text)
+    text = re.sub(r"\s+", " ", text).strip()
+    text = re.sub(r"(\\[A-Za-z]+|[{}^_(,]) (?=[\\{}^_()\d,])|(?<=\w) (?=[}^_),])", r"\1", text)
+    text = _SPACED_THOUSANDS.sub(lambda m: m[0].replace(" ", ""), text)
+    return _unwrapped(text.rstrip(" .,;:").lstrip(" ,;:"))
+
+
+def compact(text: str) -> str:
+    """`text` without spaces, but for those that keep two digits apart ("4 4/9" is not "44/9")."""
+    return re.sub(r"(?<!\d) | (?!\d)", "", text)
+
+
+def _unicode(text: str) -> str:
+    if text.isascii():
+        return text
+    text = _VULGAR.sub(lambda m: " " + unicodedata.normalize("NFKC", m[0]) + " ", text)
+    text = text.translate(_SUPERSCRIPTS).translate(_SUBSCRIPTS).translate(_SYMBOLS)
+    text = unicodedata.normalize("NFKC", text).translate(_SYMBOLS)
+    return text.replace("\u200b", "").replace("\ufeff", "")
+
+
+def _text(match: re.Match) -> str:
+    """A font change around one letter or a number is only a font; around words it marks text."""
+    inner = match[1].strip()
+    if match[0].startswith("\\operatorname"):
+        return "\\" + inner + " "
+    if len(inner) <= 1 or not any(c.isalpha() for c in inner):
+        return inner
+    return rf"\text{{{match[1]}}}"
+
+
+def _braced(argument: str) -> str:
+    if argument.startswith("{"):
+        return "{" + argument[1:-1].strip() + "}"
+    return "{" + argument.strip() + "}"
+
+
+def _unwrapped(text: str) -> str:
+    """Without braces around the whole (`{1,3}` in LaTeX shows no braces)."""
+    while text.startswith("{") and text.endswith("}"):
+        depth = 0
+        for place, char in enumerate(text):
+            depth += (char == "{") - (char == "}")
+            if depth == 0 and place < len(text) - 1:
+                return text
+        text = text[1:-1].strip()
+    return text
