@@ -10,9 +10,11 @@ import os
 import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
+from absl import logging
 from etils import epath
 
 from rlscale_jax.data.record import Problem
@@ -109,9 +111,14 @@ def _features() -> tfds.features.FeaturesDict:
 
 def _build(problems: Sequence[Problem], name: str, data_dir: str) -> epath.Path:
     tfds.disable_progress_bar()
+    verbosity = logging.get_verbosity()
     builder = _Builder(problems, name=name, data_dir=data_dir)
     with contextlib.redirect_stdout(io.StringIO()):  # TFDS announces a download, which this is not
-        builder.download_and_prepare()
+        logging.set_verbosity(logging.WARNING)
+        try:
+            builder.download_and_prepare()
+        finally:
+            logging.set_verbosity(verbosity)
     return epath.Path(builder.data_dir)
 
 
@@ -136,10 +143,12 @@ def _find(directory: epath.Path) -> epath.Path:
 
 def _data_source(path: epath.Path) -> Sequence[Mapping]:
     builder = tfds.builder_from_directory(os.fspath(path))
-    missing = set(_FIELDS) - set(dict(builder.info.features or {}))
+    features = builder.info.features
+    missing = set(_FIELDS) - set(features if isinstance(features, tfds.features.FeaturesDict) else ())
     if _SPLIT not in builder.info.splits or missing:
         raise ValueError(f"{path} is a TFDS data set, but not one of problems: it lacks {sorted(missing) or _SPLIT}")
-    return builder.as_data_source()[_SPLIT]
+    sources: Any = builder.as_data_source()  # a dict of splits, typed more widely
+    return sources[_SPLIT]
 
 
 def _to_problem(example: Mapping) -> Problem:

@@ -27,7 +27,7 @@ def study_problem(row: Mapping, name: str, number: int) -> Problem:
     extra = row.get("extra_info") or {}
     pass_rate = extra.get(PASS_RATE)
     return Problem(
-        problem_id=f"{name}/{extra.get('index', number)}",
+        problem_id=f"{name}/{extra.get('index', number):05d}",  # sorts as the study's index
         domain=row.get("ability") or "",
         data_source=row["data_source"],
         messages=_messages(row["prompt"]),
