@@ -64,7 +64,8 @@ def _download(path: str, target: epath.Path) -> None:
 
 
 def _unreachable(where: str, error: Exception) -> str:
+    reason = str(error).splitlines()[0]
     return (
-        f"cannot fetch {where}: {str(error).splitlines()[0]}; without a network, copy the study's parquet files here and give their "
+        f"cannot fetch {where}: {reason}; without a network, copy the study's parquet files here and give their "
         "directory as --source"
     )
