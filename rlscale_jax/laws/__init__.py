@@ -1,9 +1,22 @@
 """Scaling laws of RL post-training: equations, fits, doubts, forecasts and decisions. No JAX."""
 
-from rlscale_jax.laws.curves import Curves, gather
-from rlscale_jax.laws.fitting import fit
-from rlscale_jax.laws.protocols import Protocol
-from rlscale_jax.laws.result import Fit, save
+from rlscale_jax.laws.curves import RESOURCES, Curves, gather
+from rlscale_jax.laws.fitting import OBJECTIVES, fit
+from rlscale_jax.laws.protocols import PROTOCOLS, Protocol
+from rlscale_jax.laws.result import Fit
+from rlscale_jax.laws.slopes import LAWS
 from rlscale_jax.laws.table import Table, from_rows, read
 
-__all__ = ["Curves", "Fit", "Protocol", "Table", "fit", "from_rows", "gather", "read", "save"]
+__all__ = [
+    "LAWS",
+    "OBJECTIVES",
+    "PROTOCOLS",
+    "Curves",
+    "Fit",
+    "Protocol",
+    "Table",
+    "fit",
+    "from_rows",
+    "gather",
+    "read",
+]

@@ -47,7 +47,9 @@ class Curves:
     def models(self, rows) -> "Curves":
         """Only the models `rows` (indices or booleans over S)."""
         rows = np.arange(len(self.n))[rows]
-        arrays = {f.name: getattr(self, f.name)[rows] for f in dataclasses.fields(self) if f.name not in ("resource", "names")}
+        arrays = {
+            f.name: getattr(self, f.name)[rows] for f in dataclasses.fields(self) if f.name not in ("resource", "names")
+        }
         return dataclasses.replace(self, names=tuple(self.names[i] for i in rows), **arrays)
 
     def points(self, row: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -111,7 +113,7 @@ def _pack(resource: str, names: list[str], n: list[float], grids: list) -> Curve
         names=tuple(names),
         n=np.array(n),
         step=step,
-        mask=present.any(1),
+        mask=np.asarray(present.any(1)),
         run_log_x=np.log10(x),
         run_loss=loss,
         run_trials=np.nan_to_num(trials),

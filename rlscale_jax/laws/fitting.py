@@ -174,16 +174,19 @@ def identifiability(fit: Fit) -> str:
     percent = f"{100 * fit.region.confidence:.0f} %"
     largest, smallest = fit.fitted.n.max(), fit.fitted.n.min()
     n0 = fit.parameters["n0"]
+    ratio = fit.parameters["k_max"] / n0
     if fit.parameters["k_max"] <= 0:
         return "K_max is not positive: loss does not fall with the resource, so N0 means nothing."
     if not np.isfinite(high) and low <= 0:
-        return f"N0 is not identified: no value from below {smallest:.3g} to beyond {largest:.3g} is excluded at {percent}."
+        return f"N0 is not identified: at {percent} no value from below {smallest:.3g} to beyond {largest:.3g} is excluded."
     if not np.isfinite(high):
         return (
-            f"N0 is not identified: k(N) grows over all sizes without visible saturation; at {percent} N0 is above "
-            f"{low:.3g} and may be infinite, so only K_max / N0 = {fit.parameters['k_max'] / n0:.3g} per parameter is known."
+            f"N0 is not identified: k(N) does not visibly saturate over these sizes; at {percent} N0 is above {low:.3g} "
+            f"and may be infinite, so only K_max / N0 = {ratio:.3g} per parameter, the slope of k at small N, is known."
         )
     if low <= 0:
         return f"N0 is not identified: k(N) is flat over these sizes; at {percent} N0 is below {high:.3g} and may be 0."
     outside = " It lies beyond the largest fitted size: saturation is extrapolated, not seen." if n0 > largest else ""
-    return f"N0 = {n0:.3g} is identified within a factor {high / low:.2g} ({low:.3g} to {high:.3g}, {percent}).{outside}"
+    return (
+        f"N0 = {n0:.3g} is identified within a factor {high / low:.2g} ({low:.3g} to {high:.3g}, {percent}).{outside}"
+    )

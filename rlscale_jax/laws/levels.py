@@ -33,7 +33,11 @@ class Levels:
         middle = PchipInterpolator(self.log_n, values)(inside)
         low = _line(self.log_n[:NEAREST], values[:NEAREST], values[0], self.log_n[0])
         high = _line(self.log_n[-NEAREST:], values[-NEAREST:], values[-1], self.log_n[-1])
-        return middle + np.where(where < inside, low(where) - values[0], 0) + np.where(where > inside, high(where) - values[-1], 0)
+        return (
+            middle
+            + np.where(where < inside, low(where) - values[0], 0)
+            + np.where(where > inside, high(where) - values[-1], 0)
+        )
 
 
 def anchor(n: np.ndarray, k: np.ndarray, E: np.ndarray, log_x: np.ndarray) -> Levels:

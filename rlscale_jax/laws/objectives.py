@@ -14,7 +14,7 @@ HUBER = 1.345  # 95 % efficiency on clean normal errors
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Problem:
-    """Weighted least squares of one objective: `kind` "published" or "robust", arrays [.. S T], weights 0 for padding."""
+    """Weighted least squares of one objective: `kind` published or robust, arrays [.. S T], weights 0 for padding."""
 
     kind: str
     log_x: np.ndarray
@@ -24,7 +24,7 @@ class Problem:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Projected:
-    """With E eliminated, at slopes k [.. S]: `E` [.. S], `residual` and its derivative `slope` by k [.. S T] (weighted)."""
+    """With E eliminated, at slopes k [.. S]: `E` [.. S], weighted `residual` and its derivative by k, `slope` [.. S T]."""
 
     E: np.ndarray
     residual: np.ndarray

@@ -115,8 +115,8 @@ def _profiled(equations, n, theta, covariance, quantile):
     coarse = np.union1d(np.linspace(low, high, GRID), np.clip(theta[1], low, high))
     cost = _best_k_max(equations, coarse, theta)[1]
     inside = np.flatnonzero(cost <= max(limit, cost.min()))
-    ends = [_end(coarse, cost, limit, inside[0], -1), _end(coarse, cost, limit, inside[-1], 1)]
-    fine = np.union1d(np.linspace(*ends, GRID), np.clip(theta[1], *ends))
+    ends = _end(coarse, cost, limit, inside[0], -1), _end(coarse, cost, limit, inside[-1], 1)
+    fine = np.union1d(np.linspace(ends[0], ends[1], GRID), np.clip(theta[1], *ends))
     k_max, cost, curvature = _best_k_max(equations, fine, theta)
     width = np.sqrt(2 * np.maximum(limit - cost, 0) / np.maximum(curvature, 1e-300))
     points = np.concatenate([np.stack([k_max + sign * width, fine], -1) for sign in (-1, 1)] + [theta[None]])

@@ -1,8 +1,6 @@
 """The outcome of a fit: what it says, how well, how surely, and what it cannot say."""
 
 import dataclasses
-import json
-import pathlib
 
 import numpy as np
 
@@ -108,7 +106,7 @@ class Fit:
         """Plain numbers and names for `fits.json`; infinite ends of intervals become null."""
         low, high = self.k_interval(self.fitted.n)
         models = {
-            name: dataclasses.asdict(m) | {"k_interval": _ends((low[i], high[i]))}
+            name: dataclasses.asdict(m) | {"r2": _finite(m.r2), "k_interval": _ends((low[i], high[i]))}
             for i, (name, m) in enumerate(self.models.items())
         }
         return {
@@ -119,8 +117,8 @@ class Fit:
             "protocol": dataclasses.asdict(self.protocol),
             "k_max": self.parameters.get("k_max"),
             "n0": self.parameters.get("n0"),
-            "r2": self.r2,
-            "r2_log": self.r2_log,
+            "r2": _finite(self.r2),
+            "r2_log": _finite(self.r2_log),
             "parameters": self.parameters,
             "intervals": {name: _ends(ends) for name, ends in self.intervals.items()},
             "confidence": self.region.confidence,
@@ -132,13 +130,8 @@ class Fit:
 
 
 def _ends(ends) -> list[float | None]:
-    return [float(v) if np.isfinite(v) else None for v in ends]
+    return [_finite(v) for v in ends]
 
 
-def save(path: str | pathlib.Path, content: dict) -> None:
-    """Writes `content` as JSON, whole or not at all."""
-    path = pathlib.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    part.replace(path)
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None

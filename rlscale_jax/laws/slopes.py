@@ -133,9 +133,7 @@ def _constant(n: np.ndarray, objective: str) -> Slope:
     def starts(n, k):
         return np.array([[np.mean(k)]])
 
-    return Slope(
-        name="constant", names=("k",), evaluate=evaluate, starts=starts, bounds=np.array([(-20.0, 20.0)])
-    )
+    return Slope(name="constant", names=("k",), evaluate=evaluate, starts=starts, bounds=np.array([(-20.0, 20.0)]))
 
 
 def _loglinear(n: np.ndarray, objective: str) -> Slope:

@@ -41,7 +41,11 @@ def minimise(
         hessian = np.where(better[:, None, None], new_hessian, hessian)
         cost = np.where(better, new_cost, cost)
         damping = np.clip(np.where(better, damping / 9, damping * 7), 1e-14, 1e14)
-    return Solution(theta=theta, cost=cost, converged=_decrease(gradient, hessian, _free(theta, gradient, bounds)) <= tolerance * cost * 100 + 1e-300)
+    return Solution(
+        theta=theta,
+        cost=cost,
+        converged=_decrease(gradient, hessian, _free(theta, gradient, bounds)) <= tolerance * cost * 100 + 1e-300,
+    )
 
 
 def _free(theta: np.ndarray, gradient: np.ndarray, bounds: np.ndarray) -> np.ndarray:

@@ -7,11 +7,12 @@ them is one message that names the file, the row and what to write instead.
 
 import csv
 import dataclasses
-import json
 import pathlib
 from collections.abc import Iterable, Sequence
 
 import numpy as np
+
+from rlscale_jax.experiment.records import read_rows
 
 NUMERIC = (
     "n_params", "n_nominal", "n_nonembed", "seed", "step", "samples", "tokens",
@@ -70,7 +71,9 @@ def from_rows(rows: Iterable[dict]) -> Table:
     if not rows:
         raise ValueError("the curves have no rows; each evaluation is one row")
     where = np.array([str(row.get("where", f"row {i + 1}")) for i, row in enumerate(rows)])
-    columns = {name: np.array([_number(row, name, at) for row, at in zip(rows, where, strict=True)]) for name in NUMERIC}
+    columns = {
+        name: np.array([_number(row, name, at) for row, at in zip(rows, where, strict=True)]) for name in NUMERIC
+    }
     model = np.array([_name(row) for row in rows])
     table = Table(model=model, columns=columns, where=where)
     _check(table)
@@ -127,11 +130,7 @@ def _study_rows(directory: pathlib.Path):
 def _log_rows(log: pathlib.Path):
     """Rows of a run that still writes: its name is MODEL_sSEED, a torn last line is not a row."""
     model, _, seed = log.parent.name.rpartition("_s")
-    for number, line in enumerate(log.read_text(encoding="utf-8").splitlines(), 1):
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError:
-            continue
+    for number, record in enumerate(read_rows(log), 1):
         if "scaling/test_loss" not in record:
             continue
         row = {key.removeprefix("scaling/"): value for key, value in record.items() if key.startswith("scaling/")}

@@ -1,0 +1,71 @@
+"""What a study's directory holds, read once for all figures and tables."""
+
+import dataclasses
+import functools
+import json
+import pathlib
+
+import numpy as np
+
+from rlscale_jax import laws
+from rlscale_jax.experiment.records import read_rows
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Run:
+    """One training run: its name, model, seed, resolved config and metric columns [rows] (NaN where not logged)."""
+
+    name: str
+    model: str
+    seed: int
+    config: dict
+    metrics: dict[str, np.ndarray]
+
+    def series(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """(steps, values) of one metric where it was logged."""
+        values = self.metrics.get(name, np.array([]))
+        on = np.isfinite(values)
+        return self.metrics["step"][on] if on.any() else np.array([]), values[on]
+
+
+@dataclasses.dataclass(frozen=True)
+class StudyData:
+    """A study's directory: curves, runs, and whatever else lies there, each read when first asked for."""
+
+    directory: pathlib.Path
+
+    @functools.cached_property
+    def table(self) -> laws.Table:
+        """All evaluations of the held-out set (curves.csv, else the runs' metrics)."""
+        return laws.read(self.directory)
+
+    @functools.cached_property
+    def runs(self) -> list[Run]:
+        """Every run with a metrics file, in order of model size as far as the curves know it."""
+        logs = sorted(self.directory.glob("runs/*/metrics.jsonl"))
+        return [run for run in map(_run, logs) if len(run.metrics.get("step", ()))]
+
+    @functools.cached_property
+    def config(self) -> dict:
+        """The study's resolved config, empty where there is none."""
+        path = self.directory / "config.json"
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def _run(log: pathlib.Path) -> Run:
+    config_path = log.with_name("config.json")
+    config = json.loads(config_path.read_text(encoding="utf-8")) if config_path.exists() else {}
+    name, _, seed = log.parent.name.rpartition("_s")
+    model = (config.get("model") or {}).get("name") or name or log.parent.name
+    seed = config.get("seed", seed)
+    rows = list(read_rows(log))
+    keys = sorted({key for row in rows for key in row})
+    metrics = {key: np.array([_number(row.get(key)) for row in rows]) for key in keys}
+    return Run(name=log.parent.name, model=model, seed=int(seed or 0), config=config, metrics=metrics)
+
+
+def _number(value) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return float("nan")

@@ -1,0 +1,69 @@
+"""How every figure looks: sizes and colours for print, readable for colour-blind readers, no pyplot state."""
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+# Okabe and Ito: told apart with every common colour vision.
+CATEGORIES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">")
+INK = "#222222"
+SETTINGS = {
+    "font.size": 9, "axes.titlesize": 10, "axes.labelsize": 9, "legend.fontsize": 8,
+    "xtick.labelsize": 8, "ytick.labelsize": 8, "axes.edgecolor": INK, "text.color": INK, "axes.labelcolor": INK,
+    "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.color": "#E4E4E4",
+    "grid.linewidth": 0.6, "axes.axisbelow": True, "lines.linewidth": 1.4, "legend.frameon": False,
+    "figure.dpi": 100, "savefig.dpi": 200, "pdf.fonttype": 42, "figure.constrained_layout.use": True,
+}  # fmt: skip
+
+
+def applied():
+    """The context in which figures are drawn and saved: matplotlib takes settings when an artist is made."""
+    return mpl.rc_context(SETTINGS)
+
+
+def canvas(
+    columns: int = 1, rows: int = 1, *, width: float = 3.6, height: float = 2.9, **kwargs
+) -> tuple[Figure, np.ndarray]:
+    """A figure with axes [rows columns], each `width` x `height` inches."""
+    figure = Figure(figsize=(width * columns, height * rows))
+    return figure, figure.subplots(rows, columns, squeeze=False, **kwargs)
+
+
+def size_colors(count: int) -> list:
+    """Light to dark by rank of size: an order that also survives a black-and-white printer."""
+    return list(mpl.colormaps["viridis_r"](np.linspace(0.2, 0.97, max(count, 2))))[:count]
+
+
+def log_loss_axis(axes: Axes, lowest: float, highest: float) -> None:
+    """A logarithmic loss axis with ticks at plain numbers, however little the loss spans."""
+    axes.set_yscale("log")
+    low, high = lowest * 0.97, min(highest * 1.03, 1.03)
+    axes.set_ylim(low, high)
+    span = high / low
+    step = 0.02 if span < 1.2 else 0.05 if span < 1.6 else 0.1
+    ticks = np.arange(np.ceil(low / step), np.floor(high / step) + 1) * step
+    axes.set_yticks(ticks, [f"{tick:.2f}".lstrip("0") if tick < 1 else "1" for tick in ticks])
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.minorticks_off()
+
+
+def log_axis(axes: Axes, which: str = "x") -> None:
+    """A logarithmic axis labelled with powers of ten, or with plain values where it spans less than two decades."""
+    (axes.set_xscale if which == "x" else axes.set_yscale)("log")
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    low, high = axis.get_view_interval()
+    if high / max(low, 1e-300) < 150:
+        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: count(value)))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def count(value: float) -> str:
+    """A number of parameters or prompts as people write it: 8.4k, 1.5B; beyond, powers of ten."""
+    for unit, name in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if unit <= value < 1000 * unit:
+            return f"{value / unit:.3g}{name}"
+    return f"{value:.3g}" if value < 1e3 else f"$10^{{{np.log10(value):.1f}}}$"
