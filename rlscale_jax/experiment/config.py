@@ -88,6 +88,7 @@ class EvaluationConfig:
     num_samples: int = 1
     max_new_tokens: int = 4096
     suites: str = ""  # further problem sets, "name=path,name=path"
+    suites_every_steps: int = 0  # 0: before the first and after the last step
 
 
 @dataclass(kw_only=True)
@@ -136,7 +137,7 @@ class TaskConfig:
     num_train: int = 8_192
     num_heldout: int = 500
     max_level: int = 4
-    rating_model: str = ""  # the member whose base model's pass rate orders the problems
+    rating: PretrainConfig = field(default_factory=PretrainConfig)  # the base model whose pass rate orders the problems
     rating_samples: int = 8
 
 
@@ -158,6 +159,7 @@ class Experiment:
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)
     task: TaskConfig = field(default_factory=TaskConfig)
     reward_workers: int = 2
+    reward_timeout_secs: float = 5.0  # for one response
     log_rollouts_every: int = 20  # steps between samples of rollouts written for people to read; 0: never
     schema_version: int = SCHEMA_VERSION
 
@@ -188,3 +190,25 @@ class Study:
 def to_dict(config) -> dict:
     """The config as nested plain dicts, ready for JSON."""
     return dataclasses.asdict(config)
+
+
+def experiment_from_dict(values: dict) -> Experiment:
+    """The experiment that `to_dict` wrote.
+
+    Raises:
+      ValueError: a field that this version does not know.
+    """
+    return _from_dict(Experiment, values)
+
+
+def _from_dict(kind: type, values: dict):
+    known = {item.name: item for item in dataclasses.fields(kind)}
+    unknown = sorted(values.keys() - known.keys())
+    if unknown:
+        raise ValueError(f"{kind.__name__} has no field {', '.join(unknown)}; was this written by a newer version?")
+    return kind(
+        **{
+            name: _from_dict(type(getattr(kind(), name)), value) if isinstance(value, dict) else value
+            for name, value in values.items()
+        }
+    )

@@ -153,3 +153,8 @@ def _convert(name: str, text: str, present: Any) -> Any:
         return type(present)(text)
     except ValueError:
         raise ValueError(f"{name}={text}: expected {type(present).__name__}, such as {present!r}") from None
+
+
+def run_name(experiment: Experiment) -> str:
+    """The directory name of a run."""
+    return f"{experiment.name}_s{experiment.seed}"

@@ -1,0 +1,33 @@
+"""Sets up the JAX runtime of a command: the persistent compilation cache, and the hosts of a pod."""
+
+import os
+import pathlib
+
+import jax
+
+
+def start() -> None:
+    """Turns on the compilation cache (RLSCALE_CACHE_DIR, by default ~/.cache/rlscale_jax) and joins a pod's hosts.
+
+    Several hosts are joined where a launcher says so: RLSCALE_COORDINATOR (host:port), RLSCALE_NUM_PROCESSES and
+    RLSCALE_PROCESS_ID, or RLSCALE_DISTRIBUTED=1 on a Cloud TPU pod, whose own metadata say the rest.
+    """
+    _compilation_cache()
+    coordinator = os.environ.get("RLSCALE_COORDINATOR")
+    if coordinator:
+        if jax.config.jax_platforms == "cpu":
+            jax.config.update("jax_cpu_collectives_implementation", "gloo")
+        num_processes, index = (int(os.environ[f"RLSCALE_{name}"]) for name in ("NUM_PROCESSES", "PROCESS_ID"))
+        jax.distributed.initialize(coordinator, num_processes=num_processes, process_id=index)
+    elif os.environ.get("RLSCALE_DISTRIBUTED") == "1":
+        jax.distributed.initialize()
+
+
+def _compilation_cache() -> None:
+    """Compiled programs are kept on disk, so that a second start (or another size's same shape) compiles nothing."""
+    place = os.environ.get("RLSCALE_CACHE_DIR", str(pathlib.Path.home() / ".cache" / "rlscale_jax"))
+    if place == "off":
+        return
+    jax.config.update("jax_compilation_cache_dir", place)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)

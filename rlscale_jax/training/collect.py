@@ -1,0 +1,64 @@
+"""One rollout batch: groups sampled from the policy, decoded, graded."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from rlscale_jax import sampler
+from rlscale_jax.data.problems import Problem
+from rlscale_jax.evaluation import scoring
+from rlscale_jax.experiment.config import Experiment
+from rlscale_jax.models import Model
+from rlscale_jax.rewards import RewardPool, Verdict
+from rlscale_jax.tokenizers import Tokenizer
+from rlscale_jax.training.timing import Stopwatch
+
+
+@dataclass(frozen=True, kw_only=True)
+class Collected:
+    """P prompts with G graded samples each."""
+
+    problems: Sequence[Problem]
+    prompts: list[list[int]]
+    rollouts: sampler.Rollouts
+    responses: tuple[tuple[str, ...], ...]
+    verdicts: tuple[tuple[Verdict, ...], ...]
+
+    @property
+    def rewards(self) -> np.ndarray:
+        """[P G] float32."""
+        return np.array([[v.score if v.correct else 0.0 for v in row] for row in self.verdicts], np.float32)
+
+
+def collect(
+    model: Model,
+    problems: Sequence[Problem],
+    experiment: Experiment,
+    *,
+    tokenizer: Tokenizer,
+    pool: RewardPool,
+    step: int,
+    watch: Stopwatch,
+) -> Collected:
+    """Samples `grpo.group_size` completions of every prompt and grades them."""
+    sampling = experiment.sampling
+    prompts = [tokenizer.render(problem.messages) for problem in problems]
+    with watch("gen"):
+        rollouts = sampler.generate(
+            model,
+            prompts,
+            num_samples=experiment.grpo.group_size,
+            max_new_tokens=sampling.max_new_tokens,
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            top_k=sampling.top_k,
+            eos_ids=tokenizer.eos_ids,
+            seed=experiment.seed,
+            step=step,
+            prompt_ids=[scoring.prompt_id(problem) for problem in problems],
+        )
+    with watch("reward"):
+        responses = scoring.decode(tokenizer, rollouts)
+        verdicts = scoring.grade(pool, problems, responses)
+    return Collected(problems=problems, prompts=prompts, rollouts=rollouts, responses=responses, verdicts=verdicts)
