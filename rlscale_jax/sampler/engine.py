@@ -1,0 +1,188 @@
+"""The host's side of a rollout: prefill, then segment after segment until no sequence is left.
+
+Between segments it collects what was written, drops finished rows, compacts the batch or fills it with waiting
+prompts, and grows the cache. Caches stay on the device; what travels is a few numbers a row.
+"""
+
+import dataclasses
+import time
+
+import jax
+import numpy as np
+
+from rlscale_jax.models import Model
+from rlscale_jax.sampler import cache, programs, schedule
+from rlscale_jax.sampler.choice import method_and_parameters
+from rlscale_jax.sampler.ledger import Ledger
+from rlscale_jax.sampler.rollouts import Rollouts, RolloutStats
+from rlscale_jax.sampler.schedule import IDLE, Layout, Queue
+
+SEGMENT_STEPS = 32
+PREFILL_TOKENS = 16_384  # prompt tokens that go through the model at a time
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Request:
+    """Checked arguments of `generate`."""
+
+    prompts: list[np.ndarray]
+    num_samples: int
+    limits: np.ndarray  # [P*G] int32
+    temperature: float
+    top_k: int
+    top_p: float
+    eos_ids: tuple[int, ...]
+    seed: int
+    step: int
+    prompt_ids: np.ndarray  # [P] uint32
+    capacity: int  # sequences at a time
+
+
+class Engine:
+    """One rollout of a model whose parameters are laid out for decoding."""
+
+    def __init__(self, model: Model, request: Request):
+        self.architecture, self.params, self.request = model.architecture, model.params, request
+        self.method, self.parameters = method_and_parameters(request.temperature, request.top_k, request.top_p)
+        self.eos_ids = np.array(request.eos_ids, np.int32)
+        self.prompt_lengths = np.array([len(p) for p in request.prompts], np.int32)
+        self.prompt_slots = schedule.bucket(int(self.prompt_lengths.max()), 16)
+        self.segment_steps = min(SEGMENT_STEPS, schedule.bucket(max(int(request.limits.max()) - 1, 1), 8))
+        self.ledger = Ledger(request.limits, request.eos_ids)
+        self.queue = Queue(list(range(len(request.prompts))), request.num_samples, request.capacity)
+        self.row_keys = self._row_keys()
+        self.layout = Layout(np.zeros((0, 1), np.int64))
+        self.prefix: programs.Prefix = []
+        self.history: programs.History = []
+        self.num_steps = self.num_row_steps = self.num_segments = self.num_regroups = 0
+
+    def run(self) -> Rollouts:
+        begin = time.perf_counter()
+        while True:
+            live = self._live_sequences()
+            admitted = np.array(self.queue.admit(len(live)), np.int64)
+            if len(admitted):
+                self._prefill_and_enter(live, admitted)
+            elif not len(live):
+                break
+            else:
+                if len(live) * 2 <= self.layout.num_rows:
+                    self._regroup(live, [])
+                self._decode_segment()
+        stats = RolloutStats(
+            num_steps=self.num_steps,
+            num_row_steps=self.num_row_steps,
+            num_segments=self.num_segments,
+            num_regroups=self.num_regroups,
+            secs=time.perf_counter() - begin,
+        )
+        return self.ledger.rollouts(self.request.num_samples, stats)
+
+    def _row_keys(self) -> np.ndarray:
+        """[P*G 2]."""
+        r = self.request
+        samples = np.arange(r.num_samples, dtype=np.uint32)
+        keys = programs.row_keys(jax.random.key(r.seed), np.uint32(r.step), r.prompt_ids, samples)
+        return np.asarray(keys).reshape(-1, 2)
+
+    def _live_sequences(self) -> np.ndarray:
+        begun = self.layout.rows[self.layout.rows != IDLE]
+        return np.sort(begun[self.ledger.is_live(begun)])
+
+    def _prefill_and_enter(self, live: np.ndarray, admitted: np.ndarray) -> None:
+        """Prefills the admitted prompts, records first tokens, and lays out those that go on beside the live rows."""
+        most = schedule.bucket(max(1, min(len(admitted), PREFILL_TOKENS // self.prompt_slots)))
+        chunks = [admitted[i : i + most] for i in range(0, len(admitted), most)]
+        prefixes = [self._prefill(chunk, most) for chunk in chunks]
+        sequences = _sequences_of(admitted, self.request.num_samples)
+        entering = sequences[self.ledger.is_live(sequences)]
+        places = {int(p): i // most * most + i % most for i, p in enumerate(admitted)}
+        self._regroup(np.sort(np.concatenate([live, entering])), prefixes, places)
+
+    def _prefill(self, prompts: np.ndarray, size: int):
+        """Caches of up to `size` prompts; their samples' first tokens go to the ledger."""
+        tokens, lengths = self._padded_prompts(prompts, size)
+        sequences = _sequences_of(np.resize(prompts, size), self.request.num_samples)
+        keys = self.row_keys[sequences].reshape(size, -1, 2)
+        fixed = (self.architecture, self.method, self.params, self.parameters)
+        prefix, choices = programs.prefill(*fixed, tokens, lengths, keys)
+        num_real = len(prompts) * self.request.num_samples
+        choices = jax.tree.map(lambda a: np.asarray(a).reshape(1, -1)[:, :num_real], choices)
+        self.ledger.add(sequences[:num_real], np.ones(num_real, np.int32), choices)
+        return prefix
+
+    def _padded_prompts(self, prompts: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+        tokens = np.zeros((size, self.prompt_slots), np.int32)
+        lengths = np.ones(size, np.int32)
+        for row, prompt in enumerate(prompts):
+            lengths[row] = self.prompt_lengths[prompt]
+            tokens[row, : lengths[row]] = self.request.prompts[prompt]
+        return tokens, lengths
+
+    def _regroup(self, sequences: np.ndarray, new_prefixes: list, new_places: dict[int, int] | None = None) -> None:
+        """Lays out the given sequences; caches of those that were decoding move to their new rows."""
+        old = self.layout
+        if not len(sequences):
+            self.layout = Layout(np.zeros((0, 1), np.int64))
+            return
+        self.layout = self._arrange(sequences)
+        self.num_regroups += 1
+        self.prefix = self._regrouped_prefix(old, new_prefixes, new_places or {})
+        if not old.num_rows:
+            shape = (self.layout.num_rows, self.architecture.num_kv_heads, self.architecture.head_dim, 0)
+            dtype = self.params["embed"]["embedding"].dtype
+            self.history = [cache.empty(*shape, dtype) for _ in range(self.architecture.num_layers)]
+        else:
+            at = {int(s): row for row, s in enumerate(old.rows) if s != IDLE}
+            rows = np.array([at.get(int(s), 0) for s in self.layout.rows], np.int32)
+            self.history = programs.take(self.history, rows)
+
+    def _arrange(self, sequences: np.ndarray) -> Layout:
+        a = self.architecture
+        slot_flops = 4 * a.num_heads * a.head_dim * a.num_layers
+        row_cost = 2 * a.num_nonembedding_params / slot_flops + self.ledger.lengths[sequences].mean()
+        return schedule.arrange(sequences, self.request.num_samples, row_cost=row_cost, unit_cost=self.prompt_slots)
+
+    def _regrouped_prefix(self, old: Layout, new_prefixes: list, new_places: dict[int, int]):
+        """Each unit's prompt cache, from the units before or from a new prefill."""
+        num_samples = self.request.num_samples
+        source = {int(p): i for i, p in enumerate(old.prompts(num_samples)) if p != IDLE}
+        source |= {prompt: place + len(old.sequences) for prompt, place in new_places.items()}
+        units = np.array([source.get(int(p), 0) for p in self.layout.prompts(num_samples)], np.int32)
+        trees = ([self.prefix] if len(old.sequences) else []) + new_prefixes
+        if len(trees) == 1 and np.array_equal(units, np.arange(len(jax.tree.leaves(trees[0])[0]))):
+            return trees[0]
+        return programs.take_joined(trees, units)
+
+    def _decode_segment(self) -> None:
+        rows, ages = self._rows()
+        lengths = self.prompt_lengths[self.layout.prompts(self.request.num_samples)]
+        fixed = (self.architecture, self.method, self.segment_steps, self.params, self.parameters, self.eos_ids)
+        recent, written = programs.segment(*fixed, lengths, self.prefix, self.history, rows)
+        written = jax.tree.map(np.asarray, written)
+        self.ledger.add(self.layout.rows, written.num_steps, written.choices)
+        self.num_steps += int(written.num_steps.max())
+        self.num_row_steps += int(written.num_steps.max()) * self.layout.num_rows
+        self.num_segments += 1
+        live = self._live_sequences()
+        if len(live):
+            slots = schedule.bucket(int(self.ledger.lengths[live].max()) - 1, self.segment_steps)
+            self.history = programs.fold(self.history, recent, ages, slots=slots)
+
+    def _rows(self) -> tuple[programs.Rows, np.ndarray]:
+        sequences = self.layout.rows
+        live = (sequences != IDLE) & self.ledger.is_live(sequences)
+        ages = np.where(live, self.ledger.lengths[sequences] - 1, 0).astype(np.int32)
+        rows = programs.Rows(
+            token=self.ledger.last_tokens(sequences),
+            prompt_length=self.prompt_lengths[sequences // self.request.num_samples],
+            age=ages,
+            limit=self.request.limits[sequences],
+            live=live,
+            key=self.row_keys[sequences],
+        )
+        return rows, ages
+
+
+def _sequences_of(prompts: np.ndarray, num_samples: int) -> np.ndarray:
+    return (prompts[:, None] * num_samples + np.arange(num_samples)).reshape(-1)

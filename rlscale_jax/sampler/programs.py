@@ -1,0 +1,147 @@
+"""The compiled programs of a rollout: weights laid out, prompts prefilled, a segment of steps, rows moved.
+
+Each is a jitted function of arrays (or `jax.ShapeDtypeStruct`s, to lower it ahead of time): nothing depends on weights
+as constants, and each combination of bucketed shapes compiles once.
+"""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from rlscale_jax.models import attention as full_attention
+from rlscale_jax.models import decoder
+from rlscale_jax.models.architecture import Architecture
+from rlscale_jax.sampler import cache, choice
+from rlscale_jax.sampler.attention import decode_attend
+from rlscale_jax.sampler.cache import KeysValues, LayerCache, Visible
+from rlscale_jax.sampler.choice import Choice, Method, Parameters
+
+Prefix = History = Recent = list[KeysValues]  # one entry a layer
+
+
+class Rows(NamedTuple):
+    """The rows of a batch when a segment begins, each [B]."""
+
+    token: jax.Array  # int32, chosen but not yet fed
+    prompt_length: jax.Array  # int32
+    age: jax.Array  # int32: completion tokens fed so far
+    limit: jax.Array  # int32: most completion tokens
+    live: jax.Array  # bool
+    key: jax.Array  # uint32 [B 2]: key data of (seed, step, prompt id, sample)
+
+
+class Written(NamedTuple):
+    """What a segment produced: arrays [segment B], of which a row's first `num_steps` are real."""
+
+    choices: Choice
+    num_steps: jax.Array  # [B] int32
+
+
+@functools.partial(jax.jit, static_argnames="dtype")
+def lay_out(params: decoder.Params, *, dtype: jnp.dtype) -> decoder.Params:
+    """Parameters for decoding: cast, one dict a layer, the output matrix [D V] explicit. Once per policy version."""
+    params = jax.tree.map(lambda a: a.astype(dtype), params)
+    head = {"lm_head": {"kernel": decoder.lm_head(params)}}
+    return {**decoder.unstack(params), **head}
+
+
+@jax.jit
+def row_keys(seed: jax.Array, step: jax.Array, prompt_ids: jax.Array, num_samples: jax.Array) -> jax.Array:
+    """Key data [P G 2] of every sample; `num_samples` is arange(G)."""
+    key = jax.random.fold_in(seed, step)
+    fold = jax.vmap(jax.vmap(jax.random.fold_in, (None, 0)), (0, None))
+    keys = fold(jax.vmap(jax.random.fold_in, (None, 0))(key, prompt_ids), num_samples)
+    return jax.random.key_data(keys)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def prefill(
+    architecture: Architecture,
+    method: Method,
+    params: decoder.Params,
+    parameters: Parameters,
+    tokens: jax.Array,
+    lengths: jax.Array,
+    keys: jax.Array,
+) -> tuple[Prefix, Choice]:
+    """Prompts [P Tp] through the model once; the first token of each of their samples [P G] (keys [P G 2])."""
+
+    def attend(q, k, v, _):
+        return full_attention.causal_attend()(q, k, v, None)[0], cache.from_sequence(k, v)
+
+    positions = jnp.broadcast_to(jnp.arange(tokens.shape[1]), tokens.shape)
+    dtype = params["embed"]["embedding"].dtype
+    hidden, prefix = decoder.hidden_states(architecture, params, tokens, positions, attend, compute_dtype=dtype)
+    last = jnp.take_along_axis(hidden, (lengths - 1)[:, None, None], axis=1)[:, 0]
+    logits = decoder.unembed(params, last)
+    first = functools.partial(_choose, method, parameters, logits, position=jnp.zeros_like(lengths))
+    choices = jax.lax.map(lambda one: first(key=one), keys.swapaxes(0, 1))  # one sample of all prompts at a time
+    return prefix, jax.tree.map(lambda a: a.swapaxes(0, 1), choices)
+
+
+def _choose(method, parameters, logits, *, key, position):
+    return choice.choose(method, parameters, logits, jax.random.wrap_key_data(key), position)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def segment(
+    architecture: Architecture,
+    method: Method,
+    num_steps: int,
+    params: decoder.Params,
+    parameters: Parameters,
+    eos_ids: jax.Array,
+    prefix_lengths: jax.Array,
+    prefix: Prefix,
+    history: History,
+    rows: Rows,
+) -> tuple[Recent, Written]:
+    """Up to `num_steps` decode steps of every row on the device; ends early when no row is live."""
+    num_rows = rows.token.shape[0]
+    dtype = params["embed"]["embedding"].dtype
+    kv_shape = (num_rows, architecture.num_kv_heads, architecture.head_dim, num_steps, dtype)
+    recent = [cache.empty(*kv_shape) for _ in prefix]
+    ints, floats = (jnp.zeros((num_steps, num_rows), kind) for kind in (jnp.int32, jnp.float32))
+    written = Written(Choice(ints, floats, floats), jnp.zeros((num_rows,), jnp.int32))
+
+    def step(state):
+        index, token, live, recent, written = state
+        attend = decode_attend(Visible(prefix_lengths, rows.age, index))
+        caches = [LayerCache(*layer) for layer in zip(prefix, history, recent, strict=True)]
+        fed = rows.age + index
+        hidden, recent = decoder.hidden_states(
+            architecture, params, token, rows.prompt_length + fed, attend, caches, compute_dtype=dtype
+        )
+        logits = decoder.unembed(params, hidden)
+        chosen = _choose(method, parameters, logits, key=rows.key, position=fed + 1)
+        written = Written(
+            jax.tree.map(lambda all_, one: all_.at[index].set(one), written.choices, chosen), written.num_steps + live
+        )
+        ended = jnp.any(chosen.token[:, None] == eos_ids, axis=-1) | (fed + 2 >= rows.limit)
+        return index + 1, chosen.token, live & ~ended, recent, written
+
+    def going(state):
+        return (state[0] < num_steps) & jnp.any(state[2])
+
+    state = jax.lax.while_loop(going, step, (jnp.int32(0), rows.token, rows.live, recent, written))
+    return state[3], state[4]
+
+
+@functools.partial(jax.jit, static_argnames="slots")
+def fold(history: History, recent: Recent, ages: jax.Array, *, slots: int) -> History:
+    """The history with the last segment added, in a cache of `slots`."""
+    return [cache.fold(old, new, ages, slots) for old, new in zip(history, recent, strict=True)]
+
+
+@jax.jit
+def take(tree, rows: jax.Array):
+    """The given rows of every array."""
+    return cache.take(tree, rows)
+
+
+@jax.jit
+def take_joined(trees, rows: jax.Array):
+    """The given rows of the trees joined along their rows."""
+    return cache.take(jax.tree.map(lambda *a: jnp.concatenate(a), *trees), rows)

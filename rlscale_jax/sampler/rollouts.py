@@ -1,0 +1,30 @@
+"""What `generate` returns: completions with their log-probabilities and the reason for their end."""
+
+import dataclasses
+
+import numpy as np
+
+FINISH_EOS, FINISH_LENGTH = 0, 1
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RolloutStats:
+    """How the rollout ran."""
+
+    num_steps: int  # decode steps
+    num_row_steps: int  # rows x steps, idle lanes included
+    num_segments: int
+    num_regroups: int  # compactions and refills
+    secs: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Rollouts:
+    """Completions of P prompts, G samples each, T the greatest limit of new tokens. Zeros after a completion's end."""
+
+    tokens: np.ndarray  # [P G T] int32
+    lengths: np.ndarray  # [P G] int32, the eos token included
+    logprobs: np.ndarray  # [P G T] float32, plain softmax (temperature 1, nothing cut)
+    sampling_logprobs: np.ndarray  # [P G T] float32, the distribution that was sampled; 0 when greedy
+    finish: np.ndarray  # [P G] int8: 0 eos, 1 length
+    stats: RolloutStats
