@@ -1,0 +1,161 @@
+"""Log-probabilities of given tokens under an output matrix, without ever holding [tokens, vocabulary] logits.
+
+Tokens go through the output matrix in chunks: at one time the logits of `chunk_tokens` tokens exist, in float32.
+`reduce_tokens` also makes the gradient chunk by chunk, in the same pass: the weight of a token's log-probability
+in the objective is known as soon as that log-probability is, so its logits are needed once, not again in a
+backward pass. (The idea of fused linear cross-entropy, Hsu et al. 2024, arXiv 2410.10989, for any objective that is a
+sum over tokens.)
+"""
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+# token_fn(logprobs [n], entropies [n], inputs of [n]) -> (scalar sum over the tokens, any pytree of per-chunk values)
+TokenFn = Callable[[jax.Array, jax.Array, Any], tuple[jax.Array, Any]]
+
+
+class Scored(NamedTuple):
+    """What is known of each token: its log-probability and the entropy of its distribution, nats, float32."""
+
+    logprobs: jax.Array
+    entropies: jax.Array
+
+
+def token_logprobs(
+    hidden: Float[Array, "*rows D"],
+    head: Float[Array, "D V"],
+    targets: Int[Array, "*rows"],
+    *,
+    chunk_tokens: int,
+    num_shards: int = 1,
+) -> Float[Array, "*rows"]:
+    """Log-probability of each target at temperature 1, nats, float32; differentiable.
+
+    Logits are products in hidden's dtype, accumulated and kept in float32. The gradient recomputes each chunk.
+    `num_shards`: devices over which the leading axis is sharded; each chunk then takes chunk_tokens of every shard.
+    """
+    return score_tokens(hidden, head, targets, chunk_tokens=chunk_tokens, num_shards=num_shards).logprobs
+
+
+def score_tokens(
+    hidden: Float[Array, "*rows D"],
+    head: Float[Array, "D V"],
+    targets: Int[Array, "*rows"],
+    *,
+    chunk_tokens: int,
+    num_shards: int = 1,
+) -> Scored:
+    """As `token_logprobs`, with the entropy of each token's distribution beside it."""
+    chunks = split_chunks((hidden, targets), targets.shape, chunk_tokens=chunk_tokens, num_shards=num_shards)
+
+    @jax.checkpoint
+    def score(chunk):
+        return _score(chunk[0], head, chunk[1])[0]
+
+    scored = jax.lax.map(score, chunks)
+    return jax.tree.map(lambda a: _join_chunks(a, targets.shape), scored)
+
+
+def reduce_tokens(
+    token_fn: TokenFn,
+    hidden: Float[Array, "*rows D"],
+    head: Float[Array, "D V"],
+    targets: Int[Array, "*rows"],
+    inputs: Any,
+    *,
+    chunk_tokens: int,
+    num_shards: int = 1,
+) -> tuple[jax.Array, Any]:
+    """The sum of `token_fn` over all tokens and its per-chunk values, stacked; gradients to hidden and head alone.
+
+    `inputs` is a pytree of arrays shaped like `targets`; token_fn must give 0 for tokens whose inputs are all zero
+    (they fill the last chunk). Only the first result can be differentiated.
+    """
+    everything = (hidden, targets, inputs)
+    chunks = split_chunks(everything, targets.shape, chunk_tokens=chunk_tokens, num_shards=num_shards)
+    return _reduce(token_fn, chunks[0], head, chunks[1], chunks[2])
+
+
+def split_chunks(arrays: Any, rows: tuple[int, ...], *, chunk_tokens: int, num_shards: int) -> Any:
+    """Arrays [*rows, ...] as [chunks, shards, tokens of a chunk, ...], zero-padded, chunks of (nearly) equal size."""
+    num_tokens = math.prod(rows)
+    if num_tokens % num_shards:
+        raise ValueError(f"{num_tokens} tokens do not divide over {num_shards} shards")
+    own_tokens = num_tokens // num_shards
+    num_chunks = -(-own_tokens // chunk_tokens)
+    size = -(-own_tokens // num_chunks)
+
+    def split(a):
+        a = a.reshape(num_shards, own_tokens, *a.shape[len(rows) :])
+        a = jnp.pad(a, [(0, 0), (0, num_chunks * size - own_tokens)] + [(0, 0)] * (a.ndim - 2))
+        return jnp.moveaxis(a.reshape(num_shards, num_chunks, size, *a.shape[2:]), 1, 0)
+
+    return jax.tree.map(split, arrays)
+
+
+def _join_chunks(chunks: jax.Array, rows: tuple[int, ...]) -> jax.Array:
+    """The inverse of `split_chunks` for [chunks, shards, tokens]."""
+    joined = jnp.moveaxis(chunks, 0, 1).reshape(chunks.shape[1], -1)
+    return joined[:, : math.prod(rows) // chunks.shape[1]].reshape(rows)
+
+
+def _score(hidden: jax.Array, head: jax.Array, targets: jax.Array) -> tuple[Scored, tuple[jax.Array, jax.Array]]:
+    """Scores [S C], and what the gradient needs: the softmax [S C V] and where it meets the target."""
+    logits = jnp.einsum("scd,dv->scv", hidden, head, preferred_element_type=jnp.float32)
+    # A sum over a mask, not a gather: it stays local where the vocabulary is sharded.
+    is_target = jax.lax.broadcasted_iota(targets.dtype, logits.shape, 2) == targets[..., None]
+    top = jax.lax.stop_gradient(logits.max(axis=-1, keepdims=True))
+    exps = jnp.exp(logits - top)
+    total = exps.sum(axis=-1)
+    log_total = jnp.log(total) + top[..., 0]
+    logprobs = jnp.where(is_target, logits, 0.0).sum(axis=-1) - log_total
+    entropies = log_total - (exps * logits).sum(axis=-1) / total
+    return Scored(logprobs, entropies), (exps / total[..., None], is_target)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _reduce(token_fn, hidden, head, targets, inputs):
+    def one(_, chunk):
+        scored, _ = _score(chunk[0], head, chunk[1])
+        return None, token_fn(*scored, chunk[2])
+
+    _, (sums, values) = jax.lax.scan(one, None, (hidden, targets, inputs))
+    return sums.sum(), values
+
+
+def _reduce_forward(token_fn, hidden, head, targets, inputs):
+    """One pass: scores, the objective, its gradient with respect to the chunk's hidden states and to the head.
+
+    Each shard sums its own part of the head's gradient, [S D V] float32; they meet once, after the last chunk.
+    """
+
+    def one(head_grad, chunk):
+        chunk_hidden, chunk_targets, chunk_inputs = chunk
+        scored, (probs, is_target) = _score(chunk_hidden, head, chunk_targets)
+        total, pull, values = jax.vjp(
+            lambda lp: token_fn(lp, scored.entropies, chunk_inputs), scored.logprobs, has_aux=True
+        )
+        (weight,) = pull(jnp.ones_like(total))
+        logit_grad = (weight[..., None] * (is_target - probs)).astype(chunk_hidden.dtype)
+        hidden_grad = jnp.einsum("scv,dv->scd", logit_grad, head)
+        head_grad += jnp.einsum("scd,scv->sdv", chunk_hidden, logit_grad, preferred_element_type=jnp.float32)
+        return head_grad, (total, values, hidden_grad)
+
+    zeros = jnp.zeros((hidden.shape[1], *head.shape), jnp.float32)
+    head_grad, (sums, values, hidden_grad) = jax.lax.scan(one, zeros, (hidden, targets, inputs))
+    return (sums.sum(), values), (hidden_grad, head_grad.sum(axis=0).astype(head.dtype))
+
+
+def _reduce_backward(_, gradients, cotangents):
+    scale = cotangents[0]
+    hidden_grad, head_grad = (scale.astype(g.dtype) * g for g in gradients)
+    return hidden_grad, head_grad, None, None
+
+
+_reduce.defvjp(_reduce_forward, _reduce_backward)

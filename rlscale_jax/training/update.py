@@ -1,0 +1,199 @@
+"""The compiled programs of training: a log-probability pass, and the update of one mini-batch.
+
+A group's prompt goes through the model once: a row is the prompt followed by its completions, which attend to that one
+copy. Gradients are sums over tokens, added up over micro-batches and divided once. The programs are plain `jax.jit`s of
+pytrees: `.lower` takes `jax.ShapeDtypeStruct`s, so that `plan` compiles for a pod what a run executes.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from rlscale_jax.experiment.config import GrpoConfig, OptimizerConfig
+from rlscale_jax.grpo import logprobs as scoring
+from rlscale_jax.grpo import loss
+from rlscale_jax.models import Architecture, attention, decoder
+from rlscale_jax.training import optimizer
+from rlscale_jax.training.batch import RolloutBatch
+
+State = dict[str, Any]  # {"params", "opt_state", "step": updates applied, "nonfinite": updates skipped in a row}
+Accumulated = dict[str, Any]  # {"gradient": of the summed loss, float32, "sums": see grpo.loss}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Programs:
+    """Jitted functions of one architecture and config; each compiles once for each shape of batch.
+
+    init_state(params) -> state: Adam's moments at zero. Takes the params over, donated.
+    logprobs(params, batch) -> [P G Tc] float32: of the completions' tokens; 0 outside of them.
+    step(state, batch) -> (state, metrics): one update on a whole mini-batch; the state is donated.
+    start(params) -> accumulated: zeros. accumulate(params, accumulated, micro) -> accumulated, donated.
+    apply(state, accumulated) -> (state, metrics): one update from accumulated gradients; both donated.
+    """
+
+    init_state: Callable[..., State]
+    logprobs: Callable[..., jax.Array]
+    step: Callable[..., tuple[State, dict[str, jax.Array]]]
+    start: Callable[..., Accumulated]
+    accumulate: Callable[..., Accumulated]
+    apply: Callable[..., tuple[State, dict[str, jax.Array]]]
+
+    def update(self, state: State, micro_batches: Sequence[RolloutBatch]) -> tuple[State, dict[str, jax.Array]]:
+        """One update on a mini-batch given in micro-batches; metrics stay on the device."""
+        if len(micro_batches) == 1:
+            return self.step(state, micro_batches[0])
+        accumulated = self.start(state["params"])
+        for micro in micro_batches:
+            accumulated = self.accumulate(state["params"], accumulated, micro)
+        return self.apply(state, accumulated)
+
+    def with_logprobs(
+        self, minibatches: Sequence[Sequence[RolloutBatch]], *, old_params: Any = None, ref_params: Any = None
+    ) -> list[list[RolloutBatch]]:
+        """The micro-batches with old and reference log-probabilities; params that are None leave theirs out."""
+
+        def annotate(micro: RolloutBatch) -> RolloutBatch:
+            old = None if old_params is None else self.logprobs(old_params, micro)
+            ref = None if ref_params is None else self.logprobs(ref_params, micro)
+            return dataclasses.replace(micro, old_logprobs=old, ref_logprobs=ref)
+
+        return [[annotate(micro) for micro in minibatch] for minibatch in minibatches]
+
+
+def build(
+    architecture: Architecture, config: GrpoConfig, optimizer_config: OptimizerConfig, *, compute_dtype: Any
+) -> Programs:
+    """The programs of a run. Nothing is compiled before its first call."""
+    adamw = optimizer.adamw(optimizer_config)
+    forward = functools.partial(_completion_hidden, architecture, config, compute_dtype)
+
+    def logprobs(params, batch):
+        hidden = forward(params, batch)
+        head = decoder.lm_head(params).astype(hidden.dtype)
+        scored = scoring.token_logprobs(hidden, head, batch.completion_tokens, chunk_tokens=config.logprob_chunk_tokens)
+        return jnp.where(_is_real(batch), scored, 0.0)
+
+    def objective(params, batch):
+        hidden = forward(params, batch)
+        head = decoder.lm_head(params).astype(hidden.dtype)
+        total, chunk_sums = scoring.reduce_tokens(
+            functools.partial(loss.policy_loss, config),
+            hidden,
+            head,
+            batch.completion_tokens,
+            _token_inputs(config, batch),
+            chunk_tokens=config.logprob_chunk_tokens,
+        )
+        return total, loss.reduce_sums(chunk_sums)
+
+    def gradients(params, batch):
+        (_, sums), gradient = jax.value_and_grad(objective, has_aux=True)(params, batch)
+        return {"gradient": gradient, "sums": sums}
+
+    def accumulate(params, accumulated, batch):
+        new = gradients(params, batch)
+        gradient = jax.tree.map(jnp.add, accumulated["gradient"], new["gradient"])
+        return {"gradient": gradient, "sums": loss.add_sums(accumulated["sums"], new["sums"])}
+
+    def apply(state, accumulated):
+        return _apply(config, optimizer_config, adamw, state, accumulated)
+
+    return Programs(
+        init_state=jax.jit(functools.partial(_init_state, adamw), donate_argnums=0),
+        logprobs=jax.jit(logprobs),
+        step=jax.jit(lambda state, batch: apply(state, gradients(state["params"], batch)), donate_argnums=0),
+        start=jax.jit(_zeros),
+        accumulate=jax.jit(accumulate, donate_argnums=1),
+        apply=jax.jit(apply, donate_argnums=(0, 1)),
+    )
+
+
+def _init_state(adamw: optax.GradientTransformation, params: Any) -> State:
+    zero = jnp.zeros((), jnp.int32)
+    return {"params": params, "opt_state": adamw.init(params), "step": zero, "nonfinite": zero}
+
+
+def _zeros(params: Any) -> Accumulated:
+    return {"gradient": jax.tree.map(jnp.zeros_like, params), "sums": loss.zero_sums()}
+
+
+def _completion_hidden(architecture, config, compute_dtype, params, batch) -> jax.Array:
+    """The hidden states [P, G, Tc, D] that predict the completions' tokens, each one position before its token."""
+    num_prefix, num_samples = batch.prompt_tokens.shape[1], batch.num_samples
+    tokens, positions = _rows(batch)
+    attend = attention.shared_prefix_attend(batch.prompt_lengths, num_prefix, num_samples)
+    hidden, _ = decoder.hidden_states(
+        architecture, params, tokens, positions, attend, compute_dtype=compute_dtype, remat=config.remat
+    )
+    last = (batch.prompt_lengths - 1)[:, None, None]
+    prompt_end = jnp.take_along_axis(hidden[:, :num_prefix], last, axis=1)[:, None]  # [P 1 1 D]
+    own = hidden[:, num_prefix:].reshape(*batch.completion_tokens.shape, -1)
+    first = jnp.broadcast_to(prompt_end, (*own.shape[:2], 1, own.shape[-1]))
+    return jnp.concatenate([first, own[:, :, :-1]], axis=2)
+
+
+def _rows(batch: RolloutBatch) -> tuple[jax.Array, jax.Array]:
+    """Tokens and positions [P, Tp + G·Tc]: a completion's positions go on where the real prompt ends."""
+    num_prompts, num_samples, width = batch.completion_tokens.shape
+    tokens = jnp.concatenate([batch.prompt_tokens, batch.completion_tokens.reshape(num_prompts, -1)], axis=1)
+    own = batch.prompt_lengths[:, None] + jnp.tile(jnp.arange(width), num_samples)
+    prompt = jnp.broadcast_to(jnp.arange(batch.prompt_tokens.shape[1]), batch.prompt_tokens.shape)
+    return tokens, jnp.concatenate([prompt, own], axis=1)
+
+
+def _is_real(batch: RolloutBatch) -> jax.Array:
+    """[P G Tc], True on the completions' tokens."""
+    return jnp.arange(batch.completion_tokens.shape[2]) < batch.completion_lengths[..., None]
+
+
+def _token_inputs(config: GrpoConfig, batch: RolloutBatch) -> loss.TokenInputs:
+    mask = (_is_real(batch) & batch.loss_mask[..., None]).astype(jnp.float32)
+    return loss.TokenInputs(
+        advantages=jnp.broadcast_to(batch.advantages[..., None], mask.shape),
+        mask=mask,
+        weight=loss.token_weights(config, mask),
+        sampler_logprobs=batch.sampler_logprobs,
+        old_logprobs=batch.old_logprobs,
+        ref_logprobs=batch.ref_logprobs,
+    )
+
+
+def _apply(config, optimizer_config, adamw, state: State, accumulated: Accumulated):
+    """Divides once, clips, steps; keeps everything as it was where loss or gradient are not finite.
+
+    A mini-batch without any counted token changes nothing either; that is no fault and is not counted as one.
+    """
+    sums = accumulated["sums"]
+    weight = jnp.maximum(sums["weight"], 1e-30)
+    gradient = jax.tree.map(lambda g: g / weight, accumulated["gradient"])
+    norm, metrics = optax.global_norm(gradient), loss.finalize(config, sums)
+    finite = jnp.isfinite(norm) & jnp.isfinite(metrics["actor/loss"])
+    updates, opt_state = adamw.update(
+        optimizer.clip(gradient, norm, optimizer_config.clip_norm), state["opt_state"], state["params"]
+    )
+    changed = {
+        "params": optax.apply_updates(state["params"], updates),
+        "opt_state": opt_state,
+        "step": state["step"] + 1,
+    }
+    use = finite & (sums["tokens"] > 0)
+    kept = {name: state[name] for name in changed}
+    new = jax.tree.map(functools.partial(jnp.where, use), changed, kept)
+    new["nonfinite"] = jnp.where(finite, 0, state["nonfinite"] + 1)
+    metrics |= {"actor/grad_norm": norm, "actor/lr": optimizer.learning_rate(optimizer_config, state["step"])}
+    return new, metrics | {"actor/nonfinite": new["nonfinite"]}
+
+
+def mean_metrics(metrics: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """Metrics of several updates as one row: means, maxima where named so, the last count of skips."""
+    rows = jax.device_get(list(metrics))
+    joined = {name: np.mean([row[name] for row in rows]) for name in rows[0]}
+    joined |= {name: np.max([row[name] for row in rows]) for name in joined if name.endswith("_max")}
+    joined["actor/nonfinite"] = rows[-1]["actor/nonfinite"]
+    return {name: float(value) for name, value in joined.items()}
