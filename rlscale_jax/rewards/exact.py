@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 MAX_DIGITS = 300  # longer numerals and larger exponents are left to the symbolic layer
-MIN_APPROX_DIGITS = 6  # significant digits from which a decimal may stand for a number that never ends
+MIN_APPROX_DIGITS = 7  # significant digits from which a decimal may stand for a number that never ends
+MIN_APPROX_PLACES = 6  # or with one digit less, but so many after the point (0.333333 for 1/3)
 
 _INT = r"\d{1,3}(?:,\d{3})+|\d+"
 _DECIMAL = re.compile(rf"([+-]?) ?({_INT})?(?:\.(\d*))?")
@@ -119,7 +120,7 @@ def _same(a: Exact, b: Exact) -> bool:
 
 def approximates(decimal: Exact, value: Fraction) -> bool:
     """True where `decimal` is `value` rounded or cut to its places, with enough digits to be no guess."""
-    if decimal.places < 1 or decimal.digits < MIN_APPROX_DIGITS:
+    if decimal.places < 1 or decimal.digits < MIN_APPROX_DIGITS - (decimal.places >= MIN_APPROX_PLACES):
         return False
     unit = Fraction(1, 10**decimal.places)
     finer = (value / unit).denominator != 1  # a value on the decimal's own grid is simply another number

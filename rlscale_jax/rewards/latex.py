@@ -34,9 +34,9 @@ _REWRITES = tuple(
         (r"\\(?:left|right|middle|[bB]igg?[lrm]?)(?![A-Za-z])\s*\.?", ""),
         (r"(?<=\d),(?:\\!|\\,|\\ )\s*(?=\d{3})", ","),  # 11,\!111
         (r"\{,\}", ","),
-        (r"\\!", ""),
-        (r"\\(?:[,;:> ]|quad(?![A-Za-z])|qquad(?![A-Za-z])|thinspace(?![A-Za-z])|enspace(?![A-Za-z]))|~", " "),
-        (r"\\[()\[\]](?!\[)|(?<!\\)\$", " "),
+        (r"(?<!\\)\\!", ""),
+        (r"(?<!\\)\\(?:[,;:> ]|quad(?![A-Za-z])|qquad(?![A-Za-z])|thinspace(?![A-Za-z])|enspace(?![A-Za-z]))|~", " "),
+        (r"(?<!\\)\\[()\[\]]|(?<!\\)\$", " "),
         (r"\\(?:dfrac|tfrac|cfrac|nicefrac|sfrac)(?![A-Za-z])", r"\\frac"),
         (r"\\(?:l|r)vert(?![A-Za-z])|\\vert(?![A-Za-z])|\\mid(?![A-Za-z])", "|"),
         (r"\\(?:l|r)brace(?![A-Za-z])", lambda m: r"\{" if "l" in m[0][:2] else r"\}"),
@@ -50,8 +50,8 @@ _REWRITES = tuple(
         (r"\\cdotp(?![A-Za-z])|\\ast(?![A-Za-z])|\\bullet(?![A-Za-z])", r"\\cdot "),
         (r"\*\*", "^"),
         (r"\\%", "%"),
-        (rf"(?<![\\A-Za-z])(pi|infty|infinity|{_FUNCTIONS})(?![A-Za-z])", lambda m: "\\" + m[1][:5].strip()
-         if m[1] in ("infinity", "infty") else "\\" + m[1] + " "),
+        (rf"(?<![\\A-Za-z])(pi|infty|infinity|{_FUNCTIONS})(?![A-Za-z])", 
+         lambda m: r"\infty " if m[1] == "infinity" else "\\" + m[1] + " "),
         (r"(?<![\\A-Za-z])sqrt\s*\(([^()]*)\)", r"\\sqrt{\1}"),
     )
 )  # fmt: skip
@@ -71,7 +71,7 @@ def normalize(text: str) -> str:
     text = _FRAC.sub(lambda m: rf"\frac{_braced(m[1])}{_braced(m[2])}", text)
     text = _SQRT.sub(lambda m: rf"\sqrt{_braced(m[1])}", text)
     text = re.sub(r"\s+", " ", text).strip()
-    text = re.sub(r"(\\[A-Za-z]+|[{}^_(,]) (?=[\\{}^_()\d,])|(?<=\w) (?=[}^_),])", r"\1", text)
+    text = re.sub(r"(\\[A-Za-z]+|[{}^_(]) (?=[\\{}^_()\d,])|(?<=\w) (?=[}^_),])", r"\1", text)
     text = _SPACED_THOUSANDS.sub(lambda m: m[0].replace(" ", ""), text)
     return _unwrapped(text.rstrip(" .,;:").lstrip(" ,;:"))
 

@@ -1,0 +1,214 @@
+r"""Reads a normalised answer's outer form: lists, sets, tuples, intervals, unions, matrices, relations, text."""
+
+import re
+from dataclasses import dataclass
+
+MAX_ITEMS = 200
+MAX_DEPTH = 8
+
+_TOKEN = re.compile(r"\\text\{[^{}]*\}|\\[A-Za-z]+|\\.|.", re.DOTALL)
+_JOIN = re.compile(
+    r"(?i)\s*\\text\{\s*(?:,? ?(?:and|or|、))\s*\}\s*|(?<![A-Za-z\\])(?:and|or)(?![A-Za-z])|\\(?:lor|vee)\b"
+)
+_AND = re.compile(r"(?i)\\text\{\s*and\s*\}|\\(?:land|wedge)(?![A-Za-z])")
+_RELATIONS = frozenset(["=", "<", ">", r"\le", r"\ge", r"\ne", r"\approx", r"\equiv", r"\sim"])
+_MATRIX = re.compile(r"\\begin\{([pbvBV]?matrix|array)\}(?:\{[^{}]*\})?(.*)\\end\{\1\}", re.DOTALL)
+_WORDS = re.compile(r"(?i)\(?(?:\\text\{[^{}]*\}|[a-z][a-z' -]*)\)?\.?")
+
+
+@dataclass(frozen=True)
+class Scalar:
+    text: str
+
+
+@dataclass(frozen=True)
+class Words:
+    """A text answer; `text` is lower-case with single spaces."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Group:
+    """kind: "list" (bare, comma-separated), "set" ({...}, order and repeats do not count), "tuple" (ordered)."""
+
+    kind: str
+    items: tuple
+
+
+@dataclass(frozen=True)
+class Interval:
+    low: Scalar
+    high: Scalar
+    low_open: bool
+    high_open: bool
+
+
+@dataclass(frozen=True)
+class Union:
+    parts: tuple
+
+
+@dataclass(frozen=True)
+class Matrix:
+    rows: tuple[tuple, ...]
+
+
+@dataclass(frozen=True)
+class Relation:
+    """A chain: sides[0] ops[0] sides[1] ops[1] ..."""
+
+    sides: tuple[str, ...]
+    ops: tuple[str, ...]
+
+
+Node = Scalar | Words | Group | Interval | Union | Matrix | Relation
+
+
+def read(text: str, depth: int = 0) -> Node:
+    """The form of `text`, read from the outside in; what has no form is a Scalar."""
+    text = text.strip(" .;")
+    if depth > MAX_DEPTH:
+        return Scalar(text)
+    if match := _MATRIX.fullmatch(_bare(text)):
+        return _matrix(match[2], depth)
+    if match := re.fullmatch(r"[^=<>]{1,40}?\\in ?(?=[\\({\[\]])(.+)", text):
+        return read(match[1], depth + 1)
+    if (parts := _split_list(text)) is not None:
+        return _joined(text, parts, depth)
+    if len(parts := split_top(text, (r"\cup",))) > 1:
+        return Union(tuple(read(part, depth + 1) for part in parts))
+    if (relation := _relation(text)) is not None:
+        return relation
+    if (node := _bracketed(text, depth)) is not None:
+        return node
+    if r"\pm" in text or r"\mp" in text:
+        signs = ((r"\pm", "+", "-"), (r"\mp", "-", "+"))
+        return Group("set", tuple(Scalar(_with_signs(text, signs, k)) for k in (1, 2)))
+    return words(text) or Scalar(text)
+
+
+def words(text: str) -> Words | None:
+    """A text answer: \\text{...}, or a bare word of two letters and more; "(C)" is "c"."""
+    if not _WORDS.fullmatch(text):
+        return None
+    inner = re.sub(r"\\text|[{}().]", "", text)
+    inner = " ".join(inner.lower().split())
+    return Words(inner) if len(inner) > 1 or text.startswith((r"\text", "(")) else None
+
+
+def split_top(text: str, separators: tuple[str, ...]) -> list[str]:
+    """`text` cut at the separators that stand outside all brackets."""
+    parts, depth, current = [], 0, []
+    for match in _TOKEN.finditer(text):
+        token = match.group()
+        depth += token in ("(", "[", "{", r"\{") or token == r"\begin"
+        depth -= token in (")", "]", "}", r"\}") or token == r"\end"
+        if depth <= 0 and token in separators:
+            parts.append("".join(current))
+            current = []
+        else:
+            current.append(token)
+    return [*parts, "".join(current)]
+
+
+def _split_list(text: str) -> list[str] | None:
+    joined = _JOIN.sub(" ; ", text) if _JOIN.search(text) and not re.fullmatch(r"\\text\{[^{}]*\}", text) else text
+    parts = [part.strip() for part in split_top(joined, (",", ";"))]
+    parts = [part for part in parts if part]
+    return parts if 1 < len(parts) <= MAX_ITEMS else None
+
+
+def _joined(text: str, parts: list[str], depth: int) -> Node:
+    """A list; inequalities joined by "or" are a union, by "and" their intersection is left as a list."""
+    nodes = tuple(read(part, depth + 1) for part in parts)
+    kinds = (Relation, Interval, Union)
+    ordered = [node for node in nodes if isinstance(node, kinds) and not _is_equation(node)]
+    if len(ordered) == len(nodes) and not _AND.search(text) and "," not in text:
+        return Union(nodes)
+    return Group("list", nodes)
+
+
+def _is_equation(node: Node) -> bool:
+    return isinstance(node, Relation) and set(node.ops) <= {"=", r"\approx"}
+
+
+def _relation(text: str) -> Relation | None:
+    sides, ops, current, depth = [], [], [], 0
+    for match in _TOKEN.finditer(text):
+        token = match.group()
+        depth += token in ("(", "[", "{", r"\{")
+        depth -= token in (")", "]", "}", r"\}")
+        if depth <= 0 and token in _RELATIONS:
+            sides.append("".join(current).strip())
+            ops.append(token)
+            current = []
+        else:
+            current.append(token)
+    sides.append("".join(current).strip())
+    if not ops or not sides[-1]:
+        return None
+    return Relation(tuple(sides), tuple(ops))
+
+
+def _bracketed(text: str, depth: int) -> Node | None:
+    if text.startswith(r"\{") and text.endswith(r"\}") and _closes_at_end(text):
+        return _set(text[2:-2], depth)
+    if text[:1] in ("(", "[", "]") and text[-1:] in (")", "]", "["):
+        inner = text[1:-1]
+        if not _closes_at_end(text) and text[0] != "]":
+            return None
+        parts = split_top(inner, (",", ";"))
+        if len(parts) == 1:
+            return read(inner, depth + 1) if text[0] == "(" and text[-1] == ")" else None
+        if len(parts) > MAX_ITEMS or not all(part.strip() for part in parts):
+            return None
+        if len(parts) == 2 and (text[0], text[-1]) != ("(", ")"):
+            low, high = (Scalar(part.strip()) for part in parts)
+            return Interval(low, high, text[0] != "[", text[-1] != "]")
+        return Group("tuple", tuple(read(part, depth + 1) for part in parts))
+    if text in (r"\emptyset", r"\text{empty set}"):
+        return Group("set", ())
+    return None
+
+
+def _set(inner: str, depth: int) -> Node:
+    """{1, 2}, or a set-builder {x | condition}: then the condition."""
+    builder = split_top(inner, ("|", ":"))
+    if len(builder) == 2 and len(builder[0].strip()) <= 20 and re.search(r"[<>]|\\(?:le|ge|ne|in)\b", builder[1]):
+        return read(builder[1], depth + 1)
+    node = read(inner, depth + 1) if inner.strip() else Group("set", ())
+    items = node.items if isinstance(node, Group) and node.kind in ("list", "set") else (node,)
+    if isinstance(node, Group) and node.kind == "set":
+        items = node.items
+    return Group("set", items)
+
+
+def _closes_at_end(text: str) -> bool:
+    depth = 0
+    tokens = [match.group() for match in _TOKEN.finditer(text)]
+    for place, token in enumerate(tokens):
+        depth += token in ("(", "[", "{", r"\{")
+        depth -= token in (")", "]", "}", r"\}")
+        if depth == 0:
+            return place == len(tokens) - 1
+    return False
+
+
+def _bare(text: str) -> str:
+    """Without one pair of brackets around a matrix."""
+    if text[:1] in ("(", "[") and text[-1:] in (")", "]") and r"\begin" in text[:9]:
+        return text[1:-1].strip()
+    return text
+
+
+def _matrix(body: str, depth: int) -> Matrix:
+    body = re.sub(r"\\hline|\\(?:,|;|!)", " ", body)
+    rows = [row for row in re.split(r"\\\\(?:\[[^\]]*\])?", body) if row.strip()]
+    return Matrix(tuple(tuple(read(cell, depth + 1) for cell in row.split("&")) for row in rows[:MAX_ITEMS]))
+
+
+def _with_signs(text: str, signs: tuple, choice: int) -> str:
+    for sign in signs:
+        text = text.replace(sign[0], sign[choice])
+    return text.lstrip("+ ")

@@ -1,0 +1,99 @@
+r"""Units of measure and other words behind a number: "15\text{ cm}^2", "$10", "45 degrees", "5 million"."""
+
+import re
+from fractions import Fraction
+
+# name -> (dimension, size); a word that is not here is only a label ("apples", "ways")
+_UNITS = {
+    name: (dimension, Fraction(size))
+    for dimension, sizes in {
+        "length": {"mm": "1/1000", "cm": "1/100", "dm": "1/10", "m": "1", "km": "1000", "inch": "254/10000",
+                   "ft": "3048/10000", "yd": "9144/10000", "mile": "1609344/1000"},
+        "time": {"ms": "1/1000", "s": "1", "min": "60", "h": "3600", "day": "86400", "week": "604800"},
+        "mass": {"mg": "1/1000", "g": "1", "kg": "1000", "ton": "1000000"},
+        "volume": {"ml": "1/1000", "l": "1"},
+        "money": {"cent": "1/100", "$": "1"},
+    }.items()
+    for name, size in sizes.items()
+}  # fmt: skip
+_SPELLINGS = {
+    spelling: name
+    for name, spellings in {
+        "mm": "millimeter millimetre", "cm": "centimeter centimetre", "m": "meter metre", "km": "kilometer kilometre",
+        "inch": "in inches", "ft": "foot feet", "yd": "yard", "mile": "mi", "s": "sec second", "min": "minute",
+        "h": "hr hour", "g": "gram", "kg": "kilogram", "mg": "milligram", "l": "liter litre", "ml": "milliliter",
+        "cent": "¢", "$": "dollar usd buck", "ton": "tonne", "day": "day", "week": "wk",
+    }.items()
+    for spelling in spellings.split()
+}  # fmt: skip
+_SCALES = {"hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+_BARE_WORDS = re.compile(
+    r"(?i)(?P<number>.*[\d})] ?)(?P<unit>(?:(?:square|cubic) )?(?:[a-z]{1,4}\^\{?[23]\}?|[a-z]{2,}(?:/[a-z]+| per [a-z]+| [a-z]+){0,3}))"
+)
+_TEXT_UNIT = re.compile(
+    r"(?P<number>.*\S) ?\\text\{(?P<unit>[^{}]*)\}(?P<power>\^\{?[23]\}?)?(?P<more>(?:[ /]*\\text\{[^{}]*\})*)"
+)
+
+
+def split(text: str) -> tuple[str, str, Fraction]:
+    """(number's text, canonical unit or "", factor to multiply with) of a normalised scalar answer."""
+    text = text.strip()
+    if match := re.fullmatch(r"(-?) ?\\\$ ?(.+)", text):
+        return match[1] + _without_money(match[2]), "$", Fraction(1)
+    if text.endswith(r"\$"):
+        return text[:-2].strip(), "$", Fraction(1)
+    match = _TEXT_UNIT.fullmatch(text)
+    if match:
+        words = match["unit"] + (match["power"] or "") + re.sub(r"\\text|[{}]", "", match["more"] or "")
+    else:
+        match = _BARE_WORDS.fullmatch(text)
+        words = match["unit"] if match else ""
+    if not match:
+        return text, "", Fraction(1)
+    number = match["number"].strip()
+    return (number, *_canonical(words))
+
+
+def _without_money(text: str) -> str:
+    return re.sub(r"(?i) ?(?:\\text\{)? ?(?:dollars?|usd)\}?$", "", text).strip()
+
+
+def _canonical(words: str) -> tuple[str, Fraction]:
+    """One spelling of a unit, and the factor of number words in it ("million dollars")."""
+    words = re.sub(r"[{}.]", "", words.lower()).strip()
+    factor = Fraction(1)
+    first, _, rest = words.partition(" ")
+    if first in _SCALES:
+        factor, words = Fraction(_SCALES[first]), rest.strip()
+    power = ""
+    if match := re.fullmatch(r"(square|cubic|sq\.?|cu\.?) (.+)", words):
+        power, words = ("^2" if match[1].startswith("sq") else "^3"), match[2]
+    if match := re.fullmatch(r"(.+?)\^([23])", words):
+        power, words = f"^{match[2]}", match[1].strip()
+    return _singular(words) + power, factor
+
+
+def _singular(word: str) -> str:
+    for form in (word, word.removesuffix("s"), word.removesuffix("es")):
+        if form in _UNITS:
+            return form
+        if form in _SPELLINGS:
+            return _SPELLINGS[form]
+    return word.removesuffix("s")
+
+
+def ratio(gold: str, answer: str) -> Fraction | None:
+    """What one `answer` unit is in `gold` units; None where the two cannot mean the same quantity.
+
+    A missing unit is the question's own; words that are no units of measure never contradict.
+    """
+    (gold_base, _, gold_power), (base, _, power) = gold.partition("^"), answer.partition("^")
+    if not gold_base or not base or gold == answer:
+        return Fraction(1)
+    known = gold_base in _UNITS, base in _UNITS
+    if not all(known):
+        return Fraction(1) if not any(known) else None
+    (gold_dimension, gold_size), (dimension, size) = _UNITS[gold_base], _UNITS[base]
+    if gold_dimension != dimension or gold_power != power:
+        return None
+    return (size / gold_size) ** int(power or "1")
