@@ -1,0 +1,95 @@
+#!/usr/bin/env bash
+# One host's share of a run: installs the pinned packages, starts training in the background, tells how it goes.
+#
+#   worker.sh {check | start | status | stop} gs://BUCKET/RUN [flags of rlscale_jax.train]
+#
+# check succeeds while the host trains, this run or another. start does nothing if this run trains and refuses if
+# another does. status prints one line: `worker HOST STATE` with STATE
+# absent, running, done or failed. stop asks training to save and end, and insists after two minutes.
+
+set -euo pipefail
+
+action=$1 dir=$2
+code=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+home=$HOME/rlscale/runs/$(basename "$dir")
+mkdir -p "$home"
+
+running() { # running [RUN_HOME]
+  local pid=${1:-$home}/pid
+  [[ -s $pid ]] && kill -0 -- "-$(<"$pid")" 2>/dev/null
+}
+
+check() {
+  local other
+  for other in "$HOME"/rlscale/runs/*; do
+    if running "$other"; then return; fi
+  done
+  return 1
+}
+
+install() { # one environment per set of pins; the image's own python may be too old
+  local pins
+  pins=$(cat "$code/requirements.txt" "$code/requirements-tpu.txt" "$code/constraints.txt" | sha256sum | cut -c1-12)
+  python=$HOME/rlscale/venv-$pins/bin/python
+  [[ -e $HOME/rlscale/venv-$pins/complete ]] && return
+  export PATH=$HOME/.local/bin:$PATH
+  command -v uv >/dev/null || python3 -m pip install --user --quiet uv
+  uv venv --quiet --clear --python=3.11 "$HOME/rlscale/venv-$pins"
+  uv pip install --quiet "--python=$python" "--requirement=$code/requirements-tpu.txt" "--constraint=$code/constraints.txt"
+  touch "$HOME/rlscale/venv-$pins/complete"
+}
+
+copy_log() { gcloud storage cp "$home/log.txt" "$dir/logs/$(hostname).txt" >/dev/null 2>&1 || true; }
+
+train() { # the background process: training, its log copied to the bucket every minute, its exit status kept
+  while sleep 60; do copy_log; done &
+  local status=0
+  cd "$code"
+  "$python" -m rlscale_jax.train "--dir=$dir" "$@" || status=$?
+  echo "$status" >"$home/exit"
+  copy_log
+  kill -TERM -- "-$$" # whatever is left of the group: the copier, strays of training
+}
+
+start() {
+  if running; then
+    echo "worker $(hostname) was already running"
+    return
+  fi
+  if check; then
+    echo "worker $(hostname): another run trains here; stop it first" >&2
+    return 1
+  fi
+  install
+  rm -f "$home/exit"
+  export python
+  setsid bash "${BASH_SOURCE[0]}" train "$dir" "$@" </dev/null >>"$home/log.txt" 2>&1 &
+  echo $! >"$home/pid"
+  echo "worker $(hostname) started"
+}
+
+status() {
+  local state=absent
+  if [[ -s $home/exit ]]; then
+    if [[ $(<"$home/exit") == 0 ]]; then state="done"; else state=failed; fi
+  elif running; then
+    state=running
+  elif [[ -s $home/pid ]]; then
+    state=failed # killed before it could say so
+  fi
+  echo "worker $(hostname) $state"
+}
+
+stop() {
+  running || return 0
+  local group
+  group=$(<"$home/pid")
+  kill -TERM -- "-$group" 2>/dev/null || true
+  for _ in $(seq 240); do running && sleep 0.5; done
+  kill -KILL -- "-$group" 2>/dev/null || true
+}
+
+case $action in
+  check | start | status | stop | train) "$action" "${@:3}" ;;
+  *) echo "worker.sh: unknown action $action" >&2 && exit 2 ;;
+esac
