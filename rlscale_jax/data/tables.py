@@ -10,6 +10,7 @@ import math
 import os
 from collections.abc import Iterator, Mapping
 
+import pyarrow
 import pyarrow.parquet
 from etils import epath
 
@@ -37,8 +38,10 @@ def read_table(path: os.PathLike | str) -> tuple[Problem, ...]:
 
 def _rows(file: epath.Path) -> Iterator[tuple[int, Mapping]]:
     if file.suffix == ".parquet":
-        with file.open("rb") as stream:
-            yield from enumerate(pyarrow.parquet.read_table(stream).to_pylist())
+        # Arrow's own threads on a Python file object now and then abort the process at its end.
+        content = pyarrow.BufferReader(file.read_bytes())
+        table = pyarrow.parquet.read_table(content, use_threads=False, pre_buffer=False)
+        yield from enumerate(table.to_pylist())
         return
     with file.open("r") as stream:
         for number, line in enumerate(stream):
