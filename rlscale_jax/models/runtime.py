@@ -4,6 +4,7 @@ import os
 import pathlib
 
 import jax
+from absl import logging
 
 
 def start() -> None:
@@ -12,6 +13,7 @@ def start() -> None:
     Several hosts are joined where a launcher says so: RLSCALE_COORDINATOR (host:port), RLSCALE_NUM_PROCESSES and
     RLSCALE_PROCESS_ID, or RLSCALE_DISTRIBUTED=1 on a Cloud TPU pod, whose own metadata say the rest.
     """
+    logging.set_verbosity(logging.WARNING)  # Orbax tells every save at INFO
     _compilation_cache()
     coordinator = os.environ.get("RLSCALE_COORDINATOR")
     if coordinator:

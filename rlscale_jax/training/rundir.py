@@ -42,7 +42,7 @@ class RunDir:
         given = to_dict(experiment)
         if self._config.exists():
             kept = json.loads(self._config.read_text())
-            changes = [line for line in _differences(kept, json.loads(json.dumps(given)))]
+            changes = list(_differences(kept, json.loads(json.dumps(given))))
             if changes:
                 raise ValueError(
                     f"{self.path} holds a run with another config; use another --workdir, or change back:\n"
