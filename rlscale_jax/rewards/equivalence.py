@@ -50,13 +50,21 @@ def _same(gold: Node, answer: Node) -> bool:
         return _same_scalar(gold, answer)
     if isinstance(gold, Matrix) or isinstance(answer, Matrix):
         return _same_matrix(gold, answer)
-    if any(isinstance(node, Interval | Union) or _is_inequality(node) for node in (gold, answer)):
+    if _is_region(gold) or _is_region(answer):
         return _same_region(gold, answer)
     if isinstance(gold, Relation) and isinstance(answer, Relation):
         return _same_relation(gold, answer)
     if isinstance(gold, Group) or isinstance(answer, Group):
         return _same_group(_as_group(gold), _as_group(answer))
     return False
+
+
+def _is_region(node: Node) -> bool:
+    """Is it a set of real numbers for sure? A pair (1, 2) may be one beside one."""
+    if isinstance(node, Group):
+        return node.kind == "list" and all(map(_is_inequality, node.items))
+    whole_line = isinstance(node, Scalar) and node.text.startswith(r"\mathbb{R}")
+    return isinstance(node, Interval | Union) or _is_inequality(node) or whole_line
 
 
 def _is_inequality(node: Node) -> bool:
@@ -200,10 +208,14 @@ def _same_scalar(gold: Scalar | Words, answer: Scalar | Words) -> bool:
     return _same_quantity(gold.text, answer.text)
 
 
+_SHORT_WORDS = {"no", "on", "yes", "not", "odd", "all", "one", "two", "six", "ten"}
+
+
 def _same_words(gold: Scalar | Words, answer: Scalar | Words) -> bool:
     if gold.text.strip("() ").casefold() == answer.text.strip("() ").casefold():
         return True
-    if isinstance(gold, Words) and isinstance(answer, Words) and max(len(gold.text), len(answer.text)) <= 3:
+    both = {gold.text, answer.text}
+    if isinstance(gold, Words) and isinstance(answer, Words) and max(map(len, both)) <= 3 and not both & _SHORT_WORDS:
         return _same_quantity(gold.text, answer.text)  # "ab" and "ba" are products
     return False
 
@@ -219,33 +231,50 @@ def _same_quantity(gold: str, answer: str) -> bool:
     ratio = units.ratio(gold_unit, unit)
     if ratio is None:
         return False
-    return _same_value(_without_degree(gold), _without_degree(answer), gold_factor, factor * ratio)
+    if r"\degree" not in gold + answer or r"\pi" not in gold + answer:  # else 60 degrees are pi/3
+        gold, answer = _without_degree(gold), _without_degree(answer)
+    return _same_value(gold, answer, gold_factor, factor * ratio)
 
 
 def _same_numeral(gold: str, answer: str) -> bool | None:
-    """Numerals in another base, times of day and ratios; None where neither is one."""
-    values = []
-    for text in (gold, answer):
-        if match := re.fullmatch(r"\(?(\w+)\)?_\{?(\d+)\}?", text):
-            values.append(_in_base(match[1], int(match[2])))
-        elif match := re.fullmatch(r"(\d+):(\d+)", text.replace(" ", "")):
-            values.append(("ratio", Fraction(int(match[1]), int(match[2])) if int(match[2]) else match[1]))
-        else:
-            number = exact.read(text)
-            values.append(number.value if number else None)
-    if all(isinstance(value, Fraction) for value in values) and not any("_" in text for text in (gold, answer)):
+    """Ratios, times of day and numerals in another base; None where neither is one."""
+    if ":" in gold or ":" in answer:
+        return _same_ratio(gold.split(":"), answer.split(":"))
+    numerals = [re.fullmatch(r"\(?(\w+)\)?_\{?(?:\\text\{)?(\w+)\}*", text) for text in (gold, answer)]
+    if not any(numeral and numeral[1][:1].isdigit() for numeral in numerals):
         return None
-    if None in values:
-        return None
-    plain = [value[1] if isinstance(value, tuple) else value for value in values]
-    return plain[0] == plain[1]
+    values = [
+        _in_base(numeral[1], numeral[2]) if numeral else getattr(exact.read(text), "value", None)
+        for numeral, text in zip(numerals, (gold, answer), strict=True)
+    ]
+    return None not in values and values[0] == values[1]
 
 
-def _in_base(digits: str, base: int) -> Fraction | None:
+_BASE_NAMES = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10}
+
+
+def _in_base(digits: str, base: str) -> Fraction | None:
     try:
-        return Fraction(int(digits, base))
+        return Fraction(int(digits, _BASE_NAMES.get(base) or int(base)))
     except ValueError:
         return None
+
+
+def _same_ratio(gold: list[str], answer: list[str]) -> bool:
+    """Proportional parts: 2:4 is 1:2, and with two parts 1/2. With a zero (12:00) only the same parts are equal."""
+    try:
+        trees = [[expression.read(part) for part in parts] for parts in (gold, answer)]
+    except expression.Unreadable:
+        return False
+    zero = ("num", Fraction(0))
+    if len(gold) == len(answer):
+        pairs = list(zip(*trees, strict=True))
+        if zero in trees[0] or zero in trees[1]:
+            return all(numeric.equal(a, b) for a, b in pairs)
+        (a, b), rest = pairs[0], pairs[1:]
+        return all(numeric.equal(("mul", c, b), ("mul", a, d)) for c, d in rest)
+    long, short = sorted(trees, key=len, reverse=True)
+    return len(long) == 2 and len(short) == 1 and bool(numeric.equal(("div", *long), short[0]))
 
 
 def _without_degree(text: str) -> str:
@@ -274,8 +303,13 @@ def _same_value(gold: str, answer: str, gold_factor: Fraction, factor: Fraction)
     return bool(numeric.equal(*trees))
 
 
+_PROSE = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{4,}|__|[`'\"#@&;]|[A-Za-z]{3,}\(")
+
+
 def _by_math_verify(gold: str, answer: str) -> bool:
     """math-verify's opinion on what our grammar does not read; its timeouts are ours (the worker is killed)."""
+    if _PROSE.search(gold) or _PROSE.search(answer):
+        return False
     gold_value = parse(f"${gold}$", parsing_timeout=None)  # type: ignore[arg-type]
     value = parse(f"${answer}$", parsing_timeout=None)  # type: ignore[arg-type]
     return bool(gold_value and value) and math_verify(gold_value, value, timeout_seconds=None)

@@ -16,6 +16,7 @@ _TOKEN = re.compile(
     r"|(?P<cmd>\\[A-Za-z]+|\\[{}|])|(?P<char>.))",
     re.DOTALL,
 )
+_WORD = re.compile(r"(?<![\\A-Za-z])(?:[A-Za-z]{5,}|[A-Za-z]{3,}\()")
 _GREEK = frozenset(
     [
         "alpha",
@@ -98,6 +99,8 @@ def read(text: str) -> tuple:
 
     Raises: Unreadable.
     """
+    if _WORD.search(text):
+        raise Unreadable(f"words in {text[:80]!r}")
     reader = _Reader(text)
     tree = reader.sum(0)
     if reader.place != len(reader.tokens):

@@ -26,10 +26,18 @@ _TEXT_COMMAND = re.compile(
     r"\\(?:text|textbf|textit|textnormal|textrm|texttt|textsf|mbox|hbox|mathrm|mathbf|mathit|mathsf|mathtt|"
     r"bold|boldsymbol|bm|rm|operatorname\*?|underline|emph)\s*\{([^{}]*)\}"
 )
+
+
+def _unglued(match: re.Match) -> str:
+    r"""\piR^2 and \cosx, from which a space was lost; \cosh stays."""
+    return match[0] if match[0][1:] in ("sinh", "cosh", "tanh") else rf"\{match[1]} {match[2]}"
+
+
 _FUNCTIONS = "arcsin|arccos|arctan|sinh|cosh|tanh|sin|cos|tan|cot|sec|csc|log|ln|exp|gcd|lcm|max|min"
 _REWRITES = tuple(
     (re.compile(pattern), new)
     for pattern, new in (
+        (r"\\(leqslant|geqslant|pi|sin|cos|tan|ln|theta|alpha)([A-Za-z])(?![A-Za-z])", _unglued),
         (r"\\(?:displaystyle|textstyle|scriptstyle|limits|nolimits|hfill|noindent|protect)(?![A-Za-z])", ""),
         (r"\\(?:left|right|middle|[bB]igg?[lrm]?)(?![A-Za-z])\s*\.?", ""),
         (r"(?<=\d),(?:\\!|\\,|\\ )\s*(?=\d{3})", ","),  # 11,\!111
@@ -63,7 +71,7 @@ _SPACED_THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?: \d{3})+(?![\d,])")
 
 def normalize(text: str) -> str:
     """One spelling of `text` (see the module). Idempotent up to spacing; single spaces are kept."""
-    text = _unicode(text)
+    text = _single_backslashes(_unicode(text))
     text = re.sub(r"\\(?:boxed|fbox)\s*(?=\{)", "", text)
     for pattern, new in _REWRITES:
         text = pattern.sub(new, text)
@@ -81,6 +89,13 @@ def compact(text: str) -> str:
     return re.sub(r"(?<!\d) | (?!\d)", "", text)
 
 
+def _single_backslashes(text: str) -> str:
+    r"""A quarter of the study's ground truths are escaped twice (\\\\frac{1}{2}): then every run is even."""
+    if "\\\\" in text and all(len(run) % 2 == 0 for run in re.findall(r"\\+", text)):
+        return text.replace("\\\\", "\\")
+    return text
+
+
 def _unicode(text: str) -> str:
     if text.isascii():
         return text
@@ -91,8 +106,11 @@ def _unicode(text: str) -> str:
 
 
 def _text(match: re.Match) -> str:
-    """A font change around one letter or a number is only a font; around words it marks text."""
+    """A font change around one letter or a number is only a font; around words, and units, it marks text."""
     inner = match[1].strip()
+    before = match.string[: match.start()].rstrip()
+    if inner in ("m", "s", "g", "h", "L") and before[-1:].isdigit():
+        return rf"\text{{{inner}}}"
     if match[0].startswith("\\operatorname"):
         return "\\" + inner + " "
     if len(inner) <= 1 or not any(c.isalpha() for c in inner):

@@ -28,7 +28,8 @@ _SPELLINGS = {
 }  # fmt: skip
 _SCALES = {"hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 _BARE_WORDS = re.compile(
-    r"(?i)(?P<number>.*[\d})] ?)(?P<unit>(?:(?:square|cubic) )?(?:[a-z]{1,4}\^\{?[23]\}?|[a-z]{2,}(?:/[a-z]+| per [a-z]+| [a-z]+){0,3}))"
+    r"(?P<number>.*[\d})] ?)(?P<unit>(?:(?i:square|cubic) )?"
+    r"[A-Za-z]+(?:\^\{?[23]\}?|(?:/[a-z]+| per [a-z]+| [a-z]+){0,3}))"
 )
 _TEXT_UNIT = re.compile(
     r"(?P<number>.*\S) ?\\text\{(?P<unit>[^{}]*)\}(?P<power>\^\{?[23]\}?)?(?P<more>(?:[ /]*\\text\{[^{}]*\})*)"
@@ -48,10 +49,22 @@ def split(text: str) -> tuple[str, str, Fraction]:
     else:
         match = _BARE_WORDS.fullmatch(text)
         words = match["unit"] if match else ""
+        if match and not _is_label(words, spaced=match["number"].endswith(" ")):
+            return text, "", Fraction(1)
     if not match:
         return text, "", Fraction(1)
     number = match["number"].strip()
     return (number, *_canonical(words))
+
+
+def _is_label(words: str, *, spaced: bool) -> bool:
+    """3 inches, 12cm and 5 apples carry a label; in 3ab, 4x^2 and 5 m the letters are factors."""
+    base = re.sub(r"\^.*", "", words)
+    if len(base) >= 2 and _canonical(words)[0].partition("^")[0] in _UNITS:
+        return True
+    if "^" in words:
+        return spaced and base in _UNITS
+    return spaced and re.match(r"[A-Za-z]{3,}", words) is not None
 
 
 def _without_money(text: str) -> str:
