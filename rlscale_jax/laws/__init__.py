@@ -11,6 +11,7 @@ __all__ = [
     "LAWS",
     "OBJECTIVES",
     "PROTOCOLS",
+    "RESOURCES",
     "Curves",
     "Fit",
     "Protocol",

@@ -70,7 +70,7 @@ def gather(table: Table, resource: str) -> Curves:
     if not table.has(column):
         raise ValueError(f"the curves have no column {column}, which --resource={resource} needs")
     table = table.select((table[column] > 0) & (table["step"] != 0))
-    order = sorted(set(table.model), key=lambda m: (table["n_params"][table.model == m][0], m))
+    order = sorted(set(table.model.tolist()), key=lambda m: (table["n_params"][table.model == m][0], m))
     if not order:
         raise ValueError(f"no row has spent any {column}: nothing to fit beyond step 0")
     grids = [_grid(table.select(table.model == model), column) for model in order]

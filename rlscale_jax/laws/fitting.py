@@ -8,6 +8,7 @@ import numpy as np
 
 from rlscale_jax.laws import table as tables
 from rlscale_jax.laws.curves import Curves, gather
+from rlscale_jax.laws.identifiability import notes
 from rlscale_jax.laws.levels import anchor
 from rlscale_jax.laws.objectives import Problem, lines, pose, project
 from rlscale_jax.laws.profile import region
@@ -72,7 +73,7 @@ def fit(
         fitted=fitted,
         held=held,
     )
-    return dataclasses.replace(result, notes=_notes(result))
+    return dataclasses.replace(result, notes=notes(result))
 
 
 def load(curves: Source, resource: str) -> Curves:
@@ -147,46 +148,3 @@ def _per_model(curves: Curves, k: np.ndarray, E: np.ndarray) -> dict[str, ModelF
             num_runs=int(curves.num_runs[i]),
         )
     return models
-
-
-def _notes(fit: Fit) -> tuple[str, ...]:
-    """What the numbers alone do not say: convergence, bounds, identifiability, what the intervals rest on."""
-    notes = []
-    if not fit.converged:
-        notes.append("The fit did not converge: its numbers are where the search stopped, not an optimum.")
-    sizes = len(np.unique(fit.fitted.n))
-    if 1 < sizes == len(fit.theta) and fit.law != "loglinear":
-        notes.append(f"{sizes} sizes determine {len(fit.theta)} parameters exactly: nothing tests the law's form.")
-    at_bound = np.isclose(fit.theta[:, None], fit.slope.bounds, rtol=1e-9, atol=1e-12)
-    for name, (low, high) in zip(fit.slope.names, at_bound, strict=True):
-        if low or high:
-            notes.append(f"{name.removeprefix('log_')} ended at its {'lower' if low else 'upper'} bound.")
-    if fit.law == "saturating":
-        notes.append(identifiability(fit))
-    if (fit.fitted.num_runs < 2).any():
-        notes.append("Intervals: " + fit.region.basis + ".")
-    return tuple(notes)
-
-
-def identifiability(fit: Fit) -> str:
-    """In words, how well the data determine the saturation scale N0 of a saturating fit."""
-    low, high = fit.intervals["n0"]
-    percent = f"{100 * fit.region.confidence:.0f} %"
-    largest, smallest = fit.fitted.n.max(), fit.fitted.n.min()
-    n0 = fit.parameters["n0"]
-    ratio = fit.parameters["k_max"] / n0
-    if fit.parameters["k_max"] <= 0:
-        return "K_max is not positive: loss does not fall with the resource, so N0 means nothing."
-    if not np.isfinite(high) and low <= 0:
-        return f"N0 is not identified: at {percent} no value from below {smallest:.3g} to beyond {largest:.3g} is excluded."
-    if not np.isfinite(high):
-        return (
-            f"N0 is not identified: k(N) does not visibly saturate over these sizes; at {percent} N0 is above {low:.3g} "
-            f"and may be infinite, so only K_max / N0 = {ratio:.3g} per parameter, the slope of k at small N, is known."
-        )
-    if low <= 0:
-        return f"N0 is not identified: k(N) is flat over these sizes; at {percent} N0 is below {high:.3g} and may be 0."
-    outside = " It lies beyond the largest fitted size: saturation is extrapolated, not seen." if n0 > largest else ""
-    return (
-        f"N0 = {n0:.3g} is identified within a factor {high / low:.2g} ({low:.3g} to {high:.3g}, {percent}).{outside}"
-    )

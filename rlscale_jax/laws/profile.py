@@ -41,8 +41,12 @@ def spread(problem: Problem, slope: Slope, curves: Curves, theta: np.ndarray) ->
     at = project(problem, k)
     bread = np.linalg.pinv(np.einsum("st,sp,sq->pq", at.slope**2, dk, dk))
     if (curves.num_runs >= 2).all():
-        meat, dof = _run_scores(problem, curves, at, dk)
-        return Spread(covariance=bread @ meat @ bread, dof=dof, basis="scatter between runs of one size")
+        variance = _run_variance(problem, curves, at)
+        reach = (dk @ bread) ** 2 * variance[:, None]
+        # Satterthwaite: where few sizes carry the variance of a parameter, few runs estimate it.
+        dof = (reach.sum(0) ** 2 / np.maximum((reach**2 / (curves.num_runs - 1)[:, None]).sum(0), 1e-300)).min()
+        meat = np.einsum("s,sp,sq->pq", variance, dk, dk)
+        return Spread(covariance=bread @ meat @ bread, dof=max(dof, 1.0), basis="scatter between runs of one size")
     steps = bread @ _step_scores(curves, at, dk) @ bread
     doubts = [Spread(covariance=steps, dof=max(int(curves.mask.sum()) - 2 * len(curves.n), 1), basis=ONE_RUN)]
     spare = len(curves.n) - len(theta)
@@ -53,16 +57,14 @@ def spread(problem: Problem, slope: Slope, curves: Curves, theta: np.ndarray) ->
     return max(doubts, key=lambda d: np.linalg.norm(d.covariance) * stats.t.ppf(0.95, d.dof) ** 2)
 
 
-def _run_scores(problem: Problem, curves: Curves, at, dk):
-    """Sum over runs of score outer products, each size corrected for its estimated mean by R / (R - 1)."""
+def _run_variance(problem: Problem, curves: Curves, at) -> np.ndarray:
+    """Variance of each size's pull on k [S] from its runs, corrected for their estimated mean by R / (R - 1)."""
     present = np.isfinite(curves.run_loss) & curves.mask[:, None]
     loss = np.where(present, curves.run_loss, curves.loss[:, None])
     apart = np.log10(loss) - np.log10(curves.loss)[:, None] if problem.kind == "robust" else loss - curves.loss[:, None]
     count = np.maximum(present.sum(1, keepdims=True), 1)
     pull = (np.sqrt(problem.weights)[:, None] * apart * at.slope[:, None] * present / count).sum(2)
-    runs = curves.num_runs
-    variance = (pull**2).sum(1) * runs / np.maximum(runs - 1, 1)
-    return np.einsum("s,sp,sq->pq", variance, dk, dk), float((runs - 1).sum())
+    return (pull**2).sum(1) * curves.num_runs / (curves.num_runs - 1)
 
 
 def _step_scores(curves: Curves, at, dk):
@@ -87,7 +89,7 @@ def region(
         points, cut = _profiled(equations, curves.n, theta, doubt.covariance, quantile)
     else:
         points, cut = _ellipsoid(theta, doubt.covariance, quantile)
-    return Region(theta=points, confidence=confidence, basis=doubt.basis, cut=cut)
+    return Region(theta=points, kind="set", confidence=confidence, basis=doubt.basis, cut=cut)
 
 
 def _ellipsoid(theta, covariance, quantile):

@@ -27,15 +27,25 @@ class ModelFit:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Region:
-    """Confidence region of theta: boundary points [M P], what it rests on, and whether the box cut it off.
+    """What is known of theta: points [M P], what they rest on, and whether the box cut them off.
 
-    `cut` [P 2] True where the region reaches that bound: the data do not limit the parameter on that side.
+    `kind` "set": points of a confidence set, whose range is the interval; "draws": bootstrap replicates, whose
+    quantiles are. `cut` [P 2] True where that bound is reached: the data do not limit the parameter on that side.
     """
 
     theta: np.ndarray
+    kind: str
     confidence: float
     basis: str
     cut: np.ndarray
+
+    def ends(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(low, high) of a quantity computed at every point, values [M ..]."""
+        if self.kind == "set":
+            return values.min(0), values.max(0)
+        tail = (1 - self.confidence) / 2
+        low, high = np.quantile(values, [tail, 1 - tail], axis=0)
+        return low, high
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -66,8 +76,7 @@ class Fit:
     @property
     def intervals(self) -> dict[str, tuple[float, float]]:
         """Each parameter's (low, high) at the region's confidence; infinite where the data set no limit."""
-        ends = np.stack([self.region.theta.min(0), self.region.theta.max(0)], -1)
-        low, high = self.slope.public(ends[:, 0]), self.slope.public(ends[:, 1])
+        low, high = map(self.slope.public, self.region.ends(self.region.theta))
         result = {}
         for i, name in enumerate(low):
             floor = 0.0 if self.slope.names[i].startswith("log_") else -np.inf
@@ -84,7 +93,7 @@ class Fit:
         """(low, high) of k at sizes n."""
         n = np.asarray(n, float)
         k = self.slope.k(self.region.theta, n.ravel()).reshape(-1, *n.shape)
-        return k.min(0), k.max(0)
+        return self.region.ends(k)
 
     def E(self, n) -> np.ndarray:
         """Intercept at sizes n: the fitted one at fitted sizes, elsewhere carried on by `levels`."""
@@ -99,8 +108,8 @@ class Fit:
         """(low, high) of the curve at n, x from the uncertainty of k(N); the level is anchored in the data."""
         n, x = np.broadcast_arrays(np.asarray(n, float), np.asarray(x, float))
         k = self.slope.k(self.region.theta, n.ravel()).reshape(-1, *n.shape)
-        log_loss = self.levels.E(n, k) - k * np.log10(x)
-        return np.minimum(10 ** log_loss.min(0), 1.0), np.minimum(10 ** log_loss.max(0), 1.0)
+        low, high = self.region.ends(self.levels.E(n, k) - k * np.log10(x))
+        return np.minimum(10**low, 1.0), np.minimum(10**high, 1.0)
 
     def to_json(self) -> dict:
         """Plain numbers and names for `fits.json`; infinite ends of intervals become null."""

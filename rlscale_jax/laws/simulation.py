@@ -28,8 +28,8 @@ class Design:
     num_steps: int = 60
     num_questions: int = 500
     prompts_per_step: int = 512
-    run_level: float = 0.01  # standard deviation between runs of log10 loss at the middle of a curve
-    run_slope: float = 0.01  # and of k
+    run_level: float = 0.1  # standard deviation between runs of log10 loss at the middle of a curve, over k
+    run_slope: float = 0.1  # and of the slope, over k: sizes that learn more also differ more
 
     @property
     def k(self) -> np.ndarray:
@@ -58,8 +58,8 @@ def simulate(design: Design, *, seed: int, new_questions: bool = False) -> Simul
     u = np.log10(x) - np.log10(x).mean()
     for n, k, middle in zip(design.sizes, design.k, design.loss, strict=True):
         for run in range(design.num_runs):
-            slope = k + design.run_slope * rng.normal()
-            log_loss = np.log10(middle) + design.run_level * rng.normal() - slope * u
+            slope = k * (1 + design.run_slope * rng.normal())
+            log_loss = np.log10(middle) + design.run_level * k * rng.normal() - slope * u
             ability = _ability(np.minimum(10**log_loss, 0.999))
             right = rng.random((len(x), len(difficulty))) < special.expit(ability[:, None] - difficulty)
             answers.append(right)

@@ -1,0 +1,143 @@
+"""Intervals by resampling what could have come out otherwise: runs, questions, or (by name only) blocks of steps.
+
+Steps of one run are not independent, so they are never resampled one by one. R runs resampled with replacement
+vary by (R - 1) / R of what new runs would, and a variance from few runs needs Student's t: replicates are therefore
+stretched about the fit. Without it three runs cover about 80 % where 90 % is meant.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import stats
+
+from rlscale_jax.laws.curves import Curves, average
+from rlscale_jax.laws.fitting import equations
+from rlscale_jax.laws.objectives import Problem, pose
+from rlscale_jax.laws.profile import spread
+from rlscale_jax.laws.result import Fit, Region
+from rlscale_jax.laws.solver import minimise
+
+UNITS = ("runs", "questions", "steps")
+BATCH = 250  # replicates solved at once: bounds the memory
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Answers:
+    """Who answered what: `right` [S R T Q] as float (NaN: not evaluated), aligned with the fitted curves."""
+
+    right: np.ndarray
+
+
+def bootstrap(
+    fit: Fit, *, over: Sequence[str] = ("runs",), num: int = 1000, seed: int = 0, answers: Answers | None = None
+) -> Region:
+    """Refits `num` replicates and returns them as the fit's region (`dataclasses.replace(fit, region=...)`).
+
+    Args:
+      over: "runs" (with replacement within each size), "questions" (the same draw for every model and step; needs
+        `answers`), "steps" (circular blocks of each curve's residuals; only for curves without runs or answers).
+      num: replicates. seed: of the resampling.
+
+    Raises: ValueError where there is nothing to resample: one run a size, no answers.
+    """
+    _check(fit, over, answers)
+    rng = np.random.default_rng(seed)
+    curves = fit.fitted
+    problem = pose(fit.objective, curves.log_x, curves.loss, curves.trials, curves.mask)
+    parts = []
+    for start in range(0, num, BATCH):
+        log_x, loss = _replicates(fit, over, answers, min(BATCH, num - start), rng)
+        drawn = Problem(kind=problem.kind, log_x=log_x, loss=np.maximum(loss, 1e-4), weights=problem.weights)
+        bounds = fit.slope.bounds
+        parts.append(minimise(equations(drawn, fit.slope, curves.n), np.repeat(fit.theta[None], len(loss), 0), bounds))
+    theta = np.concatenate([part.theta for part in parts])
+    dof = spread(problem, fit.slope, curves, fit.theta).dof
+    return _as_region(fit, theta, over, dof)
+
+
+def _check(fit: Fit, over: Sequence[str], answers: Answers | None) -> None:
+    unknown = set(over) - set(UNITS)
+    if unknown or not over:
+        raise ValueError(f"cannot resample over {sorted(unknown) or 'nothing'}; choose from {', '.join(UNITS)}")
+    if "runs" in over and (fit.fitted.num_runs < 2).any():
+        few = [name for name, runs in zip(fit.fitted.names, fit.fitted.num_runs, strict=True) if runs < 2]
+        raise ValueError(f"one run of {', '.join(few)}: nothing to resample; add seeds, or use the profile interval")
+    if "questions" in over and answers is None:
+        raise ValueError("resampling questions needs their outcomes (outcomes.jsonl of every evaluation)")
+    if "steps" in over and len(over) > 1:
+        raise ValueError("steps are resampled by themselves only: runs and questions already vary them")
+
+
+def _replicates(fit: Fit, over, answers, num, rng):
+    """log_x and loss [B S T] of `num` resampled studies."""
+    curves = fit.fitted
+    if "steps" in over:
+        return np.broadcast_to(curves.log_x, (num, *curves.loss.shape)), _block_losses(fit, num, rng)
+    weights = np.ones((num, *curves.run_loss.shape[:2]))
+    if "runs" in over:
+        weights = np.stack([_run_weights(curves, rng) for _ in range(num)])
+    x = 10**curves.run_log_x
+    if "questions" not in over:
+        drawn = average(x, curves.run_loss, curves.run_trials, weights)
+        return _unpad(drawn, curves)
+    num_questions = answers.right.shape[-1]
+    logs, losses = [], []
+    for replicate in weights:
+        draw = rng.multinomial(num_questions, np.full(num_questions, 1 / num_questions)) / num_questions
+        run_loss = np.where(np.isfinite(curves.run_loss), 1 - answers.right @ draw, np.nan)
+        log_x, loss = _unpad(average(x, run_loss, curves.run_trials, replicate), curves)
+        logs.append(log_x)
+        losses.append(loss)
+    return np.stack(logs), np.stack(losses)
+
+
+def _unpad(drawn: dict, curves: Curves):
+    """A step that no drawn run reached keeps the full mean: leaving it out would change the curve's length."""
+    reached = drawn["trials"] > 0
+    return np.where(reached, drawn["log_x"], curves.log_x), np.where(reached, drawn["loss"], curves.loss)
+
+
+def _run_weights(curves: Curves, rng) -> np.ndarray:
+    weights = np.zeros(curves.run_loss.shape[:2])
+    for row, runs in zip(weights, curves.num_runs, strict=True):
+        row[:runs] = rng.multinomial(runs, np.full(runs, 1 / runs))
+    return weights
+
+
+def _block_losses(fit: Fit, num: int, rng) -> np.ndarray:
+    """The fitted curve plus its residuals in circular blocks, about the cube root of the curve times two long."""
+    curves = fit.fitted
+    losses = np.repeat(curves.loss[None], num, 0)
+    for i, (model, on) in enumerate(zip(fit.models.values(), curves.mask, strict=True)):
+        level = model.E - model.k * curves.log_x[i, on]
+        residual = np.log10(curves.loss[i, on]) - level
+        length = max(2, round(2 * on.sum() ** (1 / 3)))
+        starts = rng.integers(0, on.sum(), (num, -(-int(on.sum()) // length)))
+        index = (starts[:, :, None] + np.arange(length)).reshape(num, -1)[:, : on.sum()] % on.sum()
+        losses[:, i, on] = 10 ** np.minimum(level + residual[index], 0)
+    return losses
+
+
+def _as_region(fit: Fit, theta: np.ndarray, over: Sequence[str], dof: float) -> Region:
+    """The replicates, stretched about the fit where runs were resampled, logarithmically in positive parameters."""
+    low, high = fit.slope.bounds.T
+    cut_share = (1 - fit.region.confidence) / 2
+    cut = np.stack([(theta <= low + 1e-9).mean(0) > cut_share, (theta >= high - 1e-9).mean(0) > cut_share], -1)
+    if fit.law == "saturating" and cut[1, 1]:
+        cut[0, 1] = True
+    if "runs" in over:
+        theta = _stretch(fit, theta, dof)
+    basis = f"bootstrap over {' and '.join(over)}, {len(theta)} replicates"
+    return Region(theta=theta, kind="draws", confidence=fit.region.confidence, basis=basis, cut=cut)
+
+
+def _stretch(fit: Fit, theta: np.ndarray, dof: float) -> np.ndarray:
+    runs = fit.fitted.num_runs
+    level = (1 + fit.region.confidence) / 2
+    factor = np.sqrt((runs / (runs - 1)).mean()) * stats.t.ppf(level, dof) / stats.norm.ppf(level)
+    if fit.law == "saturating" and (theta[:, 0] > 0).all():
+        logs = np.log(theta[:, :1] / fit.theta[0])
+        scale = fit.theta[1:] + factor * (theta[:, 1:] - fit.theta[1:])
+        return np.concatenate([fit.theta[0] * np.exp(factor * logs), scale], 1)
+    return fit.theta + factor * (theta - fit.theta)
