@@ -61,7 +61,7 @@ class ChatTemplate:
                 add_generation_prompt=True,
                 **self._special_tokens,
             )
-        except jinja2.TemplateError as error:
+        except Exception as error:  # a foreign program may raise anything
             raise ValueError(f"the chat template refuses this conversation: {error}") from error
 
 

@@ -3,7 +3,7 @@
 import datetime
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from etils import epath
 
@@ -30,7 +30,7 @@ CARRIED = (
 class _LoadedTokenizer:
     """A vocabulary, its template and its stop tokens; see `interface.Tokenizer`."""
 
-    files: Mapping[str, bytes]
+    files: Mapping[str, bytes] = field(repr=False)
     eos_ids: tuple[int, ...]
     pad_id: int
     codec: Codec

@@ -6,7 +6,7 @@ then from config.json; the template from chat_template.jinja, then from tokenize
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from rlscale_jax.tokenizers.interface import Codec
@@ -29,7 +29,7 @@ class Settings:
         own = codec.token_id(self.special_tokens["eos_token"]) if "eos_token" in self.special_tokens else None
         for value in (self.generation.get("eos_token_id"), own, self.model.get("eos_token_id")):
             if value is not None and value != []:
-                ids = tuple(dict.fromkeys(value if isinstance(value, Sequence) else [value]))
+                ids = tuple(dict.fromkeys(value if isinstance(value, list) else [value]))
                 return _checked(ids, codec, "eos_token_id")
         raise ValueError(
             "no end-of-sequence id: give eos_token_id in generation_config.json or eos_token in tokenizer_config.json"
