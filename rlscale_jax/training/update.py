@@ -2,7 +2,8 @@
 
 A group's prompt goes through the model once: a row is the prompt followed by its completions, which attend to that one
 copy. Gradients are sums over tokens, added up over micro-batches and divided once. The programs are plain `jax.jit`s of
-pytrees: `.lower` takes `jax.ShapeDtypeStruct`s, so that `plan` compiles for a pod what a run executes.
+pytrees: `.lower` takes `jax.ShapeDtypeStruct`s, so that `plan` compiles for a pod what a run executes. On a mesh, call
+(or lower) them under `jax.set_mesh(mesh)` with batches from `batch.place`.
 """
 
 import dataclasses
@@ -19,6 +20,8 @@ from rlscale_jax.experiment.config import GrpoConfig, OptimizerConfig
 from rlscale_jax.grpo import logprobs as scoring
 from rlscale_jax.grpo import loss
 from rlscale_jax.models import Architecture, attention, decoder
+from rlscale_jax.models.layers import Attend
+from rlscale_jax.models.mesh import ways
 from rlscale_jax.training import optimizer
 from rlscale_jax.training.batch import RolloutBatch
 
@@ -67,11 +70,19 @@ class Programs:
 
 
 def build(
-    architecture: Architecture, config: GrpoConfig, optimizer_config: OptimizerConfig, *, compute_dtype: Any
+    architecture: Architecture,
+    config: GrpoConfig,
+    optimizer_config: OptimizerConfig,
+    *,
+    compute_dtype: Any,
+    shared_prefix_attend: Callable[..., Attend] = attention.shared_prefix_attend,
 ) -> Programs:
-    """The programs of a run. Nothing is compiled before its first call."""
+    """The programs of a run. Nothing is compiled before its first call.
+
+    `shared_prefix_attend` is the attention of a group's row; on TPUs `models.splash` has a kernel for it.
+    """
     adamw = optimizer.adamw(optimizer_config)
-    forward = functools.partial(_completion_hidden, architecture, config, compute_dtype)
+    forward = functools.partial(_completion_hidden, architecture, config, compute_dtype, shared_prefix_attend)
 
     def logprobs(params, batch):
         hidden = forward(params, batch)
@@ -89,6 +100,7 @@ def build(
             batch.completion_tokens,
             _token_inputs(config, batch),
             chunk_tokens=config.logprob_chunk_tokens,
+            num_shards=_num_shards(),
         )
         return total, loss.reduce_sums(chunk_sums)
 
@@ -123,11 +135,11 @@ def _zeros(params: Any) -> Accumulated:
     return {"gradient": jax.tree.map(jnp.zeros_like, params), "sums": loss.zero_sums()}
 
 
-def _completion_hidden(architecture, config, compute_dtype, params, batch) -> jax.Array:
+def _completion_hidden(architecture, config, compute_dtype, shared_prefix_attend, params, batch) -> jax.Array:
     """The hidden states [P, G, Tc, D] that predict the completions' tokens, each one position before its token."""
     num_prefix, num_samples = batch.prompt_tokens.shape[1], batch.num_samples
     tokens, positions = _rows(batch)
-    attend = attention.shared_prefix_attend(batch.prompt_lengths, num_prefix, num_samples)
+    attend = shared_prefix_attend(batch.prompt_lengths, num_prefix, num_samples)
     hidden, _ = decoder.hidden_states(
         architecture, params, tokens, positions, attend, compute_dtype=compute_dtype, remat=config.remat
     )
@@ -145,6 +157,11 @@ def _rows(batch: RolloutBatch) -> tuple[jax.Array, jax.Array]:
     own = batch.prompt_lengths[:, None] + jnp.tile(jnp.arange(width), num_samples)
     prompt = jnp.broadcast_to(jnp.arange(batch.prompt_tokens.shape[1]), batch.prompt_tokens.shape)
     return tokens, jnp.concatenate([prompt, own], axis=1)
+
+
+def _num_shards() -> int:
+    """Parts that the rows of a batch lie in, on the mesh that the program is traced under."""
+    return ways(jax.sharding.get_abstract_mesh(), "batch")
 
 
 def _is_real(batch: RolloutBatch) -> jax.Array:
