@@ -8,7 +8,7 @@ Source: the configuration files of the published Qwen2.5 and Llama 3.x checkpoin
 import dataclasses
 from typing import Any
 
-SUPPORTED = {"qwen2": True, "llama": False}  # model_type -> bias on q, k, v when the file does not say
+FAMILIES = {"qwen2": "Qwen2ForCausalLM", "llama": "LlamaForCausalLM"}  # model_type -> class in transformers
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -45,15 +45,22 @@ class Architecture:
             raise ValueError(
                 f"num_attention_heads {self.num_heads} is not a multiple of num_key_value_heads {self.num_kv_heads}"
             )
+        if self.model_type == "qwen2" and not self.qkv_bias:
+            raise ValueError("qwen2 always has a bias on q, k and v; model_type 'llama' is the family without")
         if self.head_dim % 2:
             raise ValueError(f"head_dim {self.head_dim} is odd; rotary positions need pairs")
+
+    @property
+    def o_bias(self) -> bool:
+        """Llama's attention_bias shifts the output projection too; Qwen2's never does."""
+        return self.model_type == "llama" and self.qkv_bias
 
     @property
     def num_nonembedding_params(self) -> int:
         """Parameters outside the embedding table and the LM head, norms and biases included."""
         d, f = self.hidden_size, self.intermediate_size
         q, kv = self.num_heads * self.head_dim, self.num_kv_heads * self.head_dim
-        bias = q + 2 * kv if self.qkv_bias else 0
+        bias = (q + 2 * kv if self.qkv_bias else 0) + (d if self.o_bias else 0)
         return self.num_layers * (2 * d * q + 2 * d * kv + bias + 3 * d * f + 2 * d) + d
 
     @property
@@ -66,29 +73,31 @@ def from_hf_config(config: dict[str, Any]) -> Architecture:
     """Reads a config.json, of the published style or of the newer one with `rope_parameters`.
 
     Raises:
-      ValueError: an unsupported family or field, or a missing one, by name.
+      ValueError: an unsupported family or field, or a missing or impossible one, by name.
     """
     family = config.get("model_type")
-    if family not in SUPPORTED:
-        raise ValueError(f"config.json: model_type {family!r} is not supported; use one of {sorted(SUPPORTED)}")
-    _refuse_unsupported(config)
-    heads = _need(config, "num_attention_heads")
-    rope = config.get("rope_parameters") or {}
+    if family not in FAMILIES:
+        raise ValueError(f"config.json: model_type {family!r} is not supported; use one of {sorted(FAMILIES)}")
+    _refuse(config)
+    heads, hidden_size = _count(config, "num_attention_heads"), _count(config, "hidden_size")
+    if not config.get("head_dim") and hidden_size % heads:
+        raise ValueError(f"config.json: hidden_size {hidden_size} is not a multiple of num_attention_heads {heads}")
+    rope = config.get("rope_scaling") or config.get("rope_parameters") or {}
     return Architecture(
         model_type=family,
-        vocab_size=_need(config, "vocab_size"),
-        hidden_size=_need(config, "hidden_size"),
-        num_layers=_need(config, "num_hidden_layers"),
+        vocab_size=_count(config, "vocab_size"),
+        hidden_size=hidden_size,
+        num_layers=_count(config, "num_hidden_layers"),
         num_heads=heads,
-        num_kv_heads=config.get("num_key_value_heads") or heads,
-        head_dim=config.get("head_dim") or config["hidden_size"] // heads,
-        intermediate_size=_need(config, "intermediate_size"),
-        rms_norm_eps=config.get("rms_norm_eps", 1e-6),
-        rope_theta=float(rope.get("rope_theta", config.get("rope_theta", 10000.0))),
-        rope_scaling=_rope_scaling(rope or config.get("rope_scaling") or {}),
-        qkv_bias=config.get("attention_bias", SUPPORTED[family]) if family == "llama" else True,
-        tie_embeddings=config.get("tie_word_embeddings", False),
-        max_positions=config.get("max_position_embeddings", 32768),
+        num_kv_heads=_count(config, "num_key_value_heads", heads),
+        head_dim=_count(config, "head_dim", hidden_size // heads),
+        intermediate_size=_count(config, "intermediate_size"),
+        rms_norm_eps=float(config.get("rms_norm_eps", 1e-6)),
+        rope_theta=float(rope.get("rope_theta") or config.get("rope_theta") or 10000.0),
+        rope_scaling=_rope_scaling(rope, config),
+        qkv_bias=family == "qwen2" or bool(config.get("attention_bias", False)),
+        tie_embeddings=bool(config.get("tie_word_embeddings", False)),
+        max_positions=_count(config, "max_position_embeddings", 32768),
     )
 
 
@@ -96,7 +105,7 @@ def to_hf_config(architecture: Architecture) -> dict[str, Any]:
     """The config.json of a model that was made here (published style, readable by transformers)."""
     a = architecture
     config = {
-        "architectures": ["Qwen2ForCausalLM" if a.model_type == "qwen2" else "LlamaForCausalLM"],
+        "architectures": [FAMILIES[a.model_type]],
         "model_type": a.model_type,
         "vocab_size": a.vocab_size,
         "hidden_size": a.hidden_size,
@@ -108,10 +117,13 @@ def to_hf_config(architecture: Architecture) -> dict[str, Any]:
         "hidden_act": "silu",
         "rms_norm_eps": a.rms_norm_eps,
         "rope_theta": a.rope_theta,
+        "rope_scaling": None,
         "tie_word_embeddings": a.tie_embeddings,
         "max_position_embeddings": a.max_positions,
         "torch_dtype": "float32",
     }
+    if a.model_type == "llama":
+        config["attention_bias"] = a.o_bias
     if a.rope_scaling:
         config["rope_scaling"] = {
             "rope_type": "llama3",
@@ -123,33 +135,68 @@ def to_hf_config(architecture: Architecture) -> dict[str, Any]:
     return config
 
 
-def _need(config: dict[str, Any], name: str) -> int:
-    if name not in config:
+def _count(config: dict[str, Any], name: str, default: int | None = None) -> int:
+    """A positive whole number; absent and null are the default, which a field without one may not be."""
+    value = config.get(name)
+    value = default if value is None else value
+    if value is None:
         raise ValueError(f"config.json: field {name} is missing")
-    return config[name]
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"config.json: {name} is {value!r}, not a positive whole number")
+    return value
 
 
-def _refuse_unsupported(config: dict[str, Any]) -> None:
-    refused = {
-        "use_sliding_window": config.get("use_sliding_window", False),
-        "num_experts": config.get("num_experts") or config.get("num_local_experts"),
-        "mlp_bias": config.get("mlp_bias", False),
-        "hidden_act": config.get("hidden_act", "silu") not in ("silu", "swish") and config["hidden_act"],
+def _refuse(config: dict[str, Any]) -> None:
+    """Fields of the mathematics that the decoder does not implement, at any value but the harmless ones."""
+    window = config.get("sliding_window", 4096) if config.get("use_sliding_window") else None
+    layers, first = config.get("num_hidden_layers", 0), config.get("max_window_layers", 28)
+    kinds = config.get("layer_types") or ["sliding_attention" if window and i >= first else "" for i in range(layers)]
+    if "sliding_attention" in kinds:
+        raise ValueError(
+            f"config.json: use_sliding_window {config.get('use_sliding_window')!r} with sliding_window {window} is "
+            f"active in {kinds.count('sliding_attention')} of {layers} layers; sliding windows are not supported"
+        )
+    rope = config.get("rope_parameters") or {}
+    harmless = {
+        "layer_types": set(kinds) <= {"full_attention", ""},
+        "hidden_act": config.get("hidden_act", "silu") in ("silu", "swish"),
+        "mlp_bias": not config.get("mlp_bias"),
+        "partial_rotary_factor": config.get("partial_rotary_factor", rope.get("partial_rotary_factor", 1)) in (1, None),
+        "rope_parameters": not any(isinstance(value, dict) for value in rope.values()),  # one set per kind of layer
+        "is_causal": config.get("is_causal", True) is not False,
     }
-    for name, value in refused.items():
-        if value:
+    harmless |= {name: not config.get(name) for name in _NOT_IMPLEMENTED}
+    for name, fine in harmless.items():
+        if not fine:
+            value = config.get(name, rope.get(name))
             raise ValueError(f"config.json: {name} = {value!r} changes the mathematics and is not supported")
 
 
-def _rope_scaling(rope: dict[str, Any]) -> RopeScaling | None:
-    kind = rope.get("rope_type", rope.get("type", "default"))
+_NOT_IMPLEMENTED = (
+    "num_experts",
+    "num_local_experts",
+    "n_routed_experts",
+    "quantization_config",
+    "attn_logit_softcapping",
+    "final_logit_softcapping",
+    "use_qk_norm",
+    "add_cross_attention",
+)
+
+
+def _rope_scaling(rope: dict[str, Any], config: dict[str, Any]) -> RopeScaling | None:
+    kind = rope.get("rope_type") or rope.get("type") or "default"
     if kind == "default":
         return None
     if kind != "llama3":
         raise ValueError(f"config.json: rope scaling {kind!r} is not supported; only 'llama3' is")
+    original = config.get("original_max_position_embeddings") or rope.get("original_max_position_embeddings")
+    absent = [name for name in ("factor", "low_freq_factor", "high_freq_factor") if not rope.get(name)]
+    if absent:
+        raise ValueError(f"config.json: rope scaling 'llama3' lacks {', '.join(absent)}")
     return RopeScaling(
         factor=float(rope["factor"]),
         low_freq_factor=float(rope["low_freq_factor"]),
         high_freq_factor=float(rope["high_freq_factor"]),
-        original_max_position=int(rope["original_max_position_embeddings"]),
+        original_max_position=int(original or _count(config, "max_position_embeddings")),
     )

@@ -4,6 +4,7 @@ A plain forward, a prefill, a decode step and the update's shared-prefix pass di
 it reads and writes per layer (`layer_inputs`, `layer_outputs`).
 """
 
+import contextlib
 import functools
 from typing import Any
 
@@ -14,6 +15,7 @@ from flax import nnx
 from rlscale_jax.models import rotary
 from rlscale_jax.models.architecture import Architecture
 from rlscale_jax.models.layers import Attend, Block, Decoder, RMSNorm
+from rlscale_jax.models.mesh import constrain, constrain_rows
 
 Params = dict[str, Any]
 
@@ -67,9 +69,21 @@ def hidden_states(
 
     if remat != "none":
         layer = jax.checkpoint(layer, policy=REMAT_POLICIES[remat], prevent_cse=False)
-    x = params["embed"]["embedding"][tokens].astype(compute_dtype)
-    x, outputs = _run_layers(layer, x, params["layers"], layer_inputs)
+    with _precision(compute_dtype):
+        x, outputs = _run_layers(layer, _embed(params, tokens, compute_dtype), params["layers"], layer_inputs)
     return nnx.merge(norm_def, params["final_norm"])(x), outputs
+
+
+def _precision(compute_dtype: jnp.dtype):
+    """float32 means float32: accelerators would otherwise multiply in fewer bits."""
+    return jax.default_matmul_precision("highest") if compute_dtype == jnp.float32 else contextlib.nullcontext()
+
+
+def _embed(params: Params, tokens: jax.Array, compute_dtype: jnp.dtype) -> jax.Array:
+    """Rows of the table. Each device looks up its slice of D for all rows, then slices are exchanged for rows."""
+    x = params["embed"]["embedding"][tokens]
+    x = constrain(x, "lookup_batch", *[None] * (x.ndim - 2), "embed")
+    return constrain_rows(x.astype(compute_dtype), None)
 
 
 def _run_layers(layer, x, layer_params, layer_inputs):
@@ -84,12 +98,14 @@ def _run_layers(layer, x, layer_params, layer_inputs):
 
 def lm_head(params: Params) -> jax.Array:
     """The output matrix [D, V]: the model's own, or its transposed embedding table when tied."""
-    return params["lm_head"]["kernel"] if "lm_head" in params else params["embed"]["embedding"].T
+    matrix = params["lm_head"]["kernel"] if "lm_head" in params else params["embed"]["embedding"].T
+    return constrain(matrix, None, "vocab")
 
 
 def unembed(params: Params, hidden: jax.Array) -> jax.Array:
     """Logits [..., V] in float32 of hidden states [..., D]."""
-    return jnp.matmul(hidden, lm_head(params).astype(hidden.dtype), preferred_element_type=jnp.float32)
+    with _precision(hidden.dtype):
+        return jnp.matmul(hidden, lm_head(params).astype(hidden.dtype), preferred_element_type=jnp.float32)
 
 
 def unstack(params: Params) -> Params:

@@ -13,6 +13,7 @@ from flax import nnx
 
 from rlscale_jax.models import rotary
 from rlscale_jax.models.architecture import Architecture
+from rlscale_jax.models.mesh import constrain_rows
 
 # attend(q [..., T, N, H], k [..., T, K, H], v [..., T, K, H], layer_input) -> (out [..., T, N, H], layer_output)
 Attend = Callable[[jax.Array, jax.Array, jax.Array, Any], tuple[jax.Array, Any]]
@@ -60,7 +61,7 @@ class Block(nnx.Module):
         self.q = Linear(a.hidden_size, q, bias=a.qkv_bias, rngs=rngs)
         self.k = Linear(a.hidden_size, kv, bias=a.qkv_bias, rngs=rngs)
         self.v = Linear(a.hidden_size, kv, bias=a.qkv_bias, rngs=rngs)
-        self.o = Linear(q, a.hidden_size, rngs=rngs)
+        self.o = Linear(q, a.hidden_size, bias=a.o_bias, rngs=rngs)
         self.mlp_norm = RMSNorm(a.hidden_size, eps=a.rms_norm_eps)
         self.gate = Linear(a.hidden_size, a.intermediate_size, rngs=rngs)
         self.up = Linear(a.hidden_size, a.intermediate_size, rngs=rngs)
@@ -69,12 +70,14 @@ class Block(nnx.Module):
     def __call__(self, x: jax.Array, cos_sin: tuple[jax.Array, jax.Array], attend: Attend, layer_input: Any):
         """x [..., T, D] -> (x [..., T, D], attend's layer_output)."""
         y = self.attn_norm(x)
-        q, k, v = (self._heads(part(y)) for part in (self.q, self.k, self.v))
+        q = constrain_rows(self._heads(self.q(y)), "heads", None)
+        k, v = (constrain_rows(self._heads(part(y)), "kv_heads", None) for part in (self.k, self.v))
         q, k = rotary.rotate(q, *cos_sin), rotary.rotate(k, *cos_sin)
         out, layer_output = attend(q, k, v, layer_input)
-        x = x + self.o(out.reshape(*x.shape[:-1], -1))
+        x = constrain_rows(x + self.o(out.reshape(*x.shape[:-1], -1)), None)
         y = self.mlp_norm(x)
-        return x + self.down(jax.nn.silu(self.gate(y)) * self.up(y)), layer_output
+        y = constrain_rows(jax.nn.silu(self.gate(y)) * self.up(y), "mlp")
+        return constrain_rows(x + self.down(y), None), layer_output
 
     def _heads(self, x: jax.Array) -> jax.Array:
         return x.reshape(*x.shape[:-1], -1, self.head_dim)

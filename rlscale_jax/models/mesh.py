@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 
 import jax
+from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -17,11 +18,31 @@ from rlscale_jax.experiment.config import MeshConfig
 AXES = ("data", "fsdp", "tensor")
 TABLE: dict[str, tuple[str, ...]] = {
     "batch": ("data", "fsdp"),
+    "lookup_batch": ("data",),  # of embedding look-ups, whose `fsdp` axis still splits D
     "embed": ("fsdp",),
     "heads": ("tensor",),
     "kv_heads": ("tensor",),
     "mlp": ("tensor",),
     "vocab": ("tensor",),
+}
+
+PARAM_AXES: dict[str, tuple[str | None, ...]] = {  # module/array -> logical axes, without the stacked layer axis
+    "embed/embedding": ("vocab", "embed"),
+    "q/kernel": ("embed", "heads"),
+    "q/bias": ("heads",),
+    "k/kernel": ("embed", "kv_heads"),
+    "k/bias": ("kv_heads",),
+    "v/kernel": ("embed", "kv_heads"),
+    "v/bias": ("kv_heads",),
+    "o/kernel": ("heads", "embed"),
+    "o/bias": (None,),
+    "gate/kernel": ("embed", "mlp"),
+    "up/kernel": ("embed", "mlp"),
+    "down/kernel": ("mlp", "embed"),
+    "lm_head/kernel": ("embed", "vocab"),
+    "attn_norm/scale": (None,),
+    "mlp_norm/scale": (None,),
+    "final_norm/scale": (None,),
 }
 
 
@@ -41,7 +62,9 @@ def make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -
         needed = f"a multiple of {known}" if -1 in sizes else str(known)
         raise ValueError(f"{given} needs {needed} devices; there are {len(devices)}")
     sizes = [len(devices) // known if size == -1 else size for size in sizes]
-    return jax.make_mesh(tuple(sizes), AXES, axis_types=(AxisType.Auto,) * len(AXES), devices=devices)
+    # jax.make_mesh refuses to split a physical axis, which tensor=4 on an 8x8x8 slice needs
+    grid = mesh_utils.create_device_mesh(sizes, devices, allow_split_physical_axes=True)
+    return Mesh(grid, AXES, axis_types=(AxisType.Auto,) * len(AXES))
 
 
 def ways(mesh: Mesh | jax.sharding.AbstractMesh, logical: str) -> int:
@@ -55,20 +78,26 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
 
 
 def constrain(x: jax.Array, *logical: str | None) -> jax.Array:
-    """Inside a traced program: x laid out by the table, leading axes first. Without a mesh, x itself.
+    """Inside a traced program: x laid out by the table. Without a mesh, x itself.
 
     An axis named None is whole on every device; so is one whose size does not divide, except the batch, which is
     then left to the compiler.
     """
     mesh = jax.sharding.get_abstract_mesh()
-    if mesh.empty or not all(mesh.shape.get(axis) for axis in AXES):
+    if not set(AXES) <= set(mesh.axis_names):
         return x
-    return jax.lax.with_sharding_constraint(x, P(*(_entry(mesh, *pair) for pair in zip(x.shape, logical, strict=True))))
+    pairs = zip(x.shape, logical, strict=True)
+    return jax.lax.with_sharding_constraint(x, P(*(_entry(mesh, size, axis) for size, axis in pairs)))
+
+
+def constrain_rows(x: jax.Array, *last: str | None) -> jax.Array:
+    """`constrain` for activations: the first axis is the batch, the last ones are named, those between are whole."""
+    return constrain(x, "batch", *[None] * (x.ndim - 1 - len(last)), *last)
 
 
 def _entry(mesh: jax.sharding.AbstractMesh, size: int, logical: str | None):
     if logical is None:
         return None
     if size % ways(mesh, logical):
-        return P.UNCONSTRAINED if logical == "batch" else None
+        return P.UNCONSTRAINED if "batch" in logical else None
     return TABLE[logical]

@@ -13,26 +13,7 @@ from jax.sharding import PartitionSpec as P
 
 from rlscale_jax.models import decoder
 from rlscale_jax.models.architecture import Architecture
-from rlscale_jax.models.mesh import TABLE, ways
-
-PARAM_AXES: dict[str, tuple[str | None, ...]] = {  # module/array -> logical axes, without the stacked layer axis
-    "embed/embedding": ("vocab", "embed"),
-    "q/kernel": ("embed", "heads"),
-    "q/bias": ("heads",),
-    "k/kernel": ("embed", "kv_heads"),
-    "k/bias": ("kv_heads",),
-    "v/kernel": ("embed", "kv_heads"),
-    "v/bias": ("kv_heads",),
-    "o/kernel": ("heads", "embed"),
-    "o/bias": (None,),
-    "gate/kernel": ("embed", "mlp"),
-    "up/kernel": ("embed", "mlp"),
-    "down/kernel": ("mlp", "embed"),
-    "lm_head/kernel": ("embed", "vocab"),
-    "attn_norm/scale": (None,),
-    "mlp_norm/scale": (None,),
-    "final_norm/scale": (None,),
-}
+from rlscale_jax.models.mesh import PARAM_AXES, TABLE, ways
 
 
 def check_mesh(architecture: Architecture, mesh: Mesh) -> None:
