@@ -1,11 +1,12 @@
 r"""A synthetic arithmetic task with worked solutions, some of them wrong, for the CPU ladder.
 
-A question is a fold over a few numbers, `47+8-15=` or `max(4,71,23)=`; its worked solution writes the running
-values and boxes the last one, `55;40;\boxed{40}`. The level is the number of operations. Sequences are short
-on purpose: with a piece a digit, a question takes about ten tokens and a solution about fifteen.
+A question is a fold over a few numbers, `47+8-5=`; its worked solution goes from left to right, in the way
+pupils chain equations, and boxes the result: `47+8=55-5=50;\boxed{50}`. The level is the number of operations.
+Each step stands beside the numbers it works on, so that small models learn it within a minute on a CPU.
+(With running values only, `55;50;`, models of up to a million parameters were then still close to chance.)
 
-The corpus that base models are pretrained on is of mixed quality, as real corpora are: a share `slip_rate` of its
-solutions contains one slip of a kind that people make (see `SLIPS`), after which the author goes on correctly.
+The corpus that base models are pretrained on is of mixed quality, as real corpora are: a share `slip_rate` of
+its solutions contains one slip of a kind that people make (`SLIPS`), after which the author goes on correctly.
 A base model imitates careful and careless authors alike, so reinforcement learning has something to elicit.
 
 Reinforcement learning trains on the families in `TRAINED`. Those in `TRANSFER` stand in the corpus too but are
@@ -24,7 +25,7 @@ SLIPS = ("carry", "miscount", "sign", "omission", "copy")
 _OPERATORS = {"sum": "+", "balance": "+-", "difference": "-", "largest": "^"}
 _MIN_LEVEL = {"sum": 1, "balance": 2, "difference": 1, "largest": 1}
 _MAX_LEVEL = 8  # longer questions no longer suit the sequence lengths of the ladder
-_MAX_NUMBER = 99
+_MAX_FIRST = {"sum": 99, "balance": 99, "difference": 99, "largest": 9}  # numbers that follow have one digit
 _TRANSFER_SHARE = 0.2  # of the corpus
 _DRAWS_PER_QUESTION = 20  # before the space of questions counts as too small
 
@@ -44,8 +45,6 @@ class Question:
 
     @property
     def text(self) -> str:
-        if self.family == "largest":
-            return f"max({','.join(map(str, self.numbers))})="
         pairs = zip(self.operators, self.numbers[1:], strict=True)
         return f"{self.numbers[0]}{''.join(f'{operator}{number}' for operator, number in pairs)}="
 
@@ -75,8 +74,7 @@ def make_task(config: TaskConfig) -> Task:
     heldout_rng, train_rng, corpus_rng = (np.random.default_rng([config.seed, part]) for part in range(3))
     heldout = _distinct(heldout_rng, TRAINED, config.num_heldout, max_level=config.max_level)
     transfer = {
-        family: _distinct(heldout_rng, (family,), config.num_heldout, max_level=config.max_level)
-        for family in TRANSFER
+        family: _distinct(heldout_rng, (family,), config.num_heldout, max_level=config.max_level) for family in TRANSFER
     }
     reserved = {question.text for part in (heldout, *transfer.values()) for question in part}
     train = _distinct(train_rng, TRAINED, config.num_train, max_level=config.max_level, avoid=reserved)
@@ -91,7 +89,8 @@ def draw_question(rng: np.random.Generator, family: str, *, level: int) -> Quest
         raise ValueError(f"no questions of family {family!r} with {level} operations; there are {least}")
     allowed = _OPERATORS[family]
     while True:
-        numbers = tuple(int(n) for n in rng.integers(1, _MAX_NUMBER + 1, size=level + 1))
+        first = rng.integers(1, _MAX_FIRST[family] + 1)
+        numbers = tuple(int(n) for n in (first, *rng.integers(1, 10, size=level)))
         operators = "".join(allowed[i] for i in rng.integers(len(allowed), size=level))
         question = Question(family, numbers, operators)
         if set(operators) == set(allowed) and min(_running_values(question)) >= 0:
@@ -99,13 +98,13 @@ def draw_question(rng: np.random.Generator, family: str, *, level: int) -> Quest
 
 
 def worked_solution(question: Question) -> str:
-    r"""The correct solution: running values, then the answer, `55;40;\boxed{40}`."""
+    r"""The correct solution: each step with its value, then the answer, `47+8=55-5=50;\boxed{50}`."""
     values = _running_values(question)
-    return _written(values, values[-1])
+    return _written(question, values, values[-1])
 
 
 def slipped_solution(question: Question, rng: np.random.Generator) -> str:
-    """A solution with exactly one slip, of a kind and at a place drawn among those that change what is written."""
+    """A solution with exactly one slip; its kind and place are drawn among those that change what is written."""
     candidates = [(kind, place) for kind in SLIPS for place in range(question.level)]
     for index in rng.permutation(len(candidates)):
         kind, place = candidates[index]
@@ -119,7 +118,7 @@ def _with_slip(question: Question, kind: str, place: int) -> str:
     """The solution with slip `kind` at operation `place`; "" where it would make a value negative."""
     if kind == "copy":  # an earlier value is boxed instead of the last one
         values = _running_values(question)
-        return _written(values, (question.numbers[0], *values)[place])
+        return _written(question, values, (question.numbers[0], *values)[place])
     value = question.numbers[0]
     values = []
     for index, (operator, number) in enumerate(zip(question.operators, question.numbers[1:], strict=True)):
@@ -127,7 +126,7 @@ def _with_slip(question: Question, kind: str, place: int) -> str:
         if value < 0:
             return ""
         values.append(value)
-    return _written(values, values[-1])
+    return _written(question, values, values[-1])
 
 
 def _slip(kind: str, value: int, operator: str, number: int) -> int:
@@ -154,8 +153,10 @@ def _running_values(question: Question) -> list[int]:
     return values[1:]
 
 
-def _written(values: list[int], answer: int) -> str:
-    return "".join(f"{value};" for value in values) + f"\\boxed{{{answer}}}"
+def _written(question: Question, values: list[int], answer: int) -> str:
+    triples = zip(question.operators, question.numbers[1:], values, strict=True)
+    steps = "".join(f"{operator}{number}={value}" for operator, number, value in triples)
+    return f"{question.numbers[0]}{steps};\\boxed{{{answer}}}"
 
 
 def _draw(rng: np.random.Generator, families: tuple[str, ...], max_level: int) -> Question:
@@ -187,18 +188,14 @@ def _distinct(
     return tuple(found.values())
 
 
-def _draw_corpus(
-    rng: np.random.Generator, config: TaskConfig, *, avoid: set[str]
-) -> tuple[tuple[str, str], ...]:
+def _draw_corpus(rng: np.random.Generator, config: TaskConfig, *, avoid: set[str]) -> tuple[tuple[str, str], ...]:
     corpus = []
     while len(corpus) < config.num_corpus:
         families = TRANSFER if rng.random() < _TRANSFER_SHARE else TRAINED
         question = _draw(rng, families, config.max_level)
         if question.text not in avoid:
             slipped = rng.random() < config.slip_rate
-            corpus.append(
-                (question.text, slipped_solution(question, rng) if slipped else worked_solution(question))
-            )
+            corpus.append((question.text, slipped_solution(question, rng) if slipped else worked_solution(question)))
     return tuple(corpus)
 
 

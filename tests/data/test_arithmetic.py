@@ -11,18 +11,21 @@ from rlscale_jax.data.arithmetic import TRAINED, TRANSFER, Question, draw_questi
 from rlscale_jax.experiment.config import TaskConfig
 
 SMALL = TaskConfig(num_corpus=3000, num_train=1000, num_heldout=200, max_level=3)
-FORM = re.compile(r"(\d+;)+\\boxed\{(\d+)\}")
+FORM = re.compile(r"(\d+)([-+^]\d=\d+)+;\\boxed\{(\d+)\}")
 
 
 def evaluate(text: str) -> int:
     """Python's own arithmetic on the question's text."""
-    return eval(text.removesuffix("="), {"__builtins__": {}, "max": max})
+    expression = text.removesuffix("=")
+    if "^" in expression:
+        return max(map(int, expression.split("^")))
+    return eval(expression, {"__builtins__": {}})
 
 
 def boxed(solution: str) -> int:
     match = FORM.fullmatch(solution)
     assert match, solution
-    return int(match[2])
+    return int(match[3])
 
 
 @pytest.fixture(scope="module")
@@ -31,11 +34,11 @@ def task():
 
 
 def test_known_questions():
-    question = Question("balance", (47, 8, 15), "+-")
-    assert (question.text, question.answer, question.level) == ("47+8-15=", "40", 2)
-    assert worked_solution(question) == r"55;40;\boxed{40}"
-    assert worked_solution(Question("largest", (4, 71, 23), "^^")) == r"71;71;\boxed{71}"
-    assert Question("largest", (4, 71, 23), "^^").text == "max(4,71,23)="
+    question = Question("balance", (47, 8, 5), "+-")
+    assert (question.text, question.answer, question.level) == ("47+8-5=", "50", 2)
+    assert worked_solution(question) == r"47+8=55-5=50;\boxed{50}"
+    largest = Question("largest", (4, 7, 3), "^^")
+    assert (largest.text, worked_solution(largest)) == ("4^7^3=", r"4^7=7^3=7;\boxed{7}")
 
 
 def test_answers_and_clean_solutions_agree_with_python(task):
@@ -43,28 +46,36 @@ def test_answers_and_clean_solutions_agree_with_python(task):
         assert int(question.answer) == evaluate(question.text) == boxed(worked_solution(question))
 
 
-def test_every_running_value_is_the_value_of_a_shorter_question(task):
-    for question in task.train[:200]:
-        steps = worked_solution(question).split(";")[:-1]
-        for index, step in enumerate(steps, start=1):
-            shorter = Question(question.family, question.numbers[: index + 1], question.operators[:index])
-            assert int(step) == evaluate(shorter.text) >= 0
+def test_every_step_is_right_and_starts_where_the_last_ended(task):
+    for question in task.train[:300]:
+        first, *steps = re.findall(r"[-+^]?\d+(?:=\d+)?", worked_solution(question).split(";")[0])
+        value = first
+        for step in steps:
+            sides = step.split("=")
+            assert evaluate(value + sides[0]) == int(sides[1]) >= 0
+            value = sides[1]
 
 
 @pytest.mark.parametrize(
     ("kind", "place", "expected"),
     [
-        ("carry", 0, r"45;30;\boxed{30}"),
-        ("carry", 1, r"55;40;\boxed{40}"),  # 55-15 needs no borrow
-        ("miscount", 0, r"56;41;\boxed{41}"),
-        ("sign", 1, r"55;70;\boxed{70}"),
-        ("omission", 0, r"47;32;\boxed{32}"),
-        ("copy", 0, r"55;40;\boxed{47}"),
-        ("copy", 1, r"55;40;\boxed{55}"),
+        ("carry", 0, r"47+8=45-6=39;\boxed{39}"),
+        ("carry", 1, r"47+8=55-6=59;\boxed{59}"),
+        ("miscount", 0, r"47+8=56-6=50;\boxed{50}"),
+        ("sign", 1, r"47+8=55-6=61;\boxed{61}"),
+        ("omission", 0, r"47+8=47-6=41;\boxed{41}"),
+        ("copy", 0, r"47+8=55-6=49;\boxed{47}"),
+        ("copy", 1, r"47+8=55-6=49;\boxed{55}"),
     ],
 )
 def test_each_slip_by_hand(kind, place, expected):
-    assert arithmetic._with_slip(Question("balance", (47, 8, 15), "+-"), kind, place) == expected
+    assert arithmetic._with_slip(Question("balance", (47, 8, 6), "+-"), kind, place) == expected
+
+
+def test_slips_that_cannot_be_made():
+    assert arithmetic._with_slip(Question("balance", (2, 9, 3), "+-"), "sign", 0) == ""  # below zero
+    clean = Question("balance", (41, 8, 3), "+-")
+    assert arithmetic._with_slip(clean, "carry", 0) == worked_solution(clean)  # no carry to forget
 
 
 def test_a_slipped_solution_differs_and_keeps_the_form(task):
@@ -80,7 +91,7 @@ def test_a_slipped_solution_differs_and_keeps_the_form(task):
 @pytest.mark.parametrize("slip_rate", [0.0, 0.5, 1.0])
 def test_share_of_slips_in_the_corpus(slip_rate):
     corpus = make_task(dataclasses.replace(SMALL, slip_rate=slip_rate)).corpus
-    chains = [(text, solution) for text, solution in corpus if not text.startswith("max")]
+    chains = [(text, solution) for text, solution in corpus if "^" not in text]
     wrong = np.mean([boxed(solution) != evaluate(text) for text, solution in chains])
     assert wrong == pytest.approx(slip_rate, abs=4 * 0.5 / len(chains) ** 0.5 if 0 < slip_rate < 1 else 0)
 
@@ -102,7 +113,7 @@ def test_families_and_levels(task):
     assert {q.level for q in task.train} == {1, 2, 3}
     assert len(task.train) == len({q.text for q in task.train}) == SMALL.num_train
     for family in TRANSFER:  # the base models know what is held out of the training by reward
-        sign = {"difference": r"\d+(-\d+)+=", "largest": r"max\(.*"}[family]
+        sign = {"difference": r"\d+(-\d+)+=", "largest": r"\d+(\^\d+)+="}[family]
         assert sum(bool(re.fullmatch(sign, text)) for text, _ in task.corpus) > 0.05 * len(task.corpus)
 
 
