@@ -31,10 +31,10 @@ class RunCheckpoints:
         keep = [_policies.LatestN(config.keep_last)]
         if config.keep_every:
             keep.append(_policies.EveryNSteps(config.keep_every))
-        # The loop decides when to save (by steps or seconds), so Orbax saves whatever it is given.
+        # The loop decides when to save (by steps or seconds), so Orbax saves every step that it is given.
         self._checkpointer = ocp.training.Checkpointer(
             self._directory,
-            save_decision_policy=None,
+            save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),
             preservation_policy=_policies.AnyPreservationPolicy(keep),
         )
 
