@@ -2,6 +2,7 @@
 
 from rlscale_jax.laws.curves import RESOURCES, Curves, gather
 from rlscale_jax.laws.fitting import OBJECTIVES, fit
+from rlscale_jax.laws.forecast import Forecast, forecast
 from rlscale_jax.laws.protocols import PROTOCOLS, Protocol
 from rlscale_jax.laws.result import Fit
 from rlscale_jax.laws.slopes import LAWS
@@ -14,9 +15,11 @@ __all__ = [
     "RESOURCES",
     "Curves",
     "Fit",
+    "Forecast",
     "Protocol",
     "Table",
     "fit",
+    "forecast",
     "from_rows",
     "gather",
     "read",

@@ -5,12 +5,12 @@ vary by (R - 1) / R of what new runs would, and a variance from few runs needs S
 stretched about the fit. Without it three runs cover about 80 % where 90 % is meant.
 """
 
-import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
 from scipy import stats
 
+from rlscale_jax.laws.answers import Answers
 from rlscale_jax.laws.curves import Curves, average
 from rlscale_jax.laws.fitting import equations
 from rlscale_jax.laws.objectives import Problem, pose
@@ -20,13 +20,6 @@ from rlscale_jax.laws.solver import minimise
 
 UNITS = ("runs", "questions", "steps")
 BATCH = 250  # replicates solved at once: bounds the memory
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Answers:
-    """Who answered what: `right` [S R T Q] as float (NaN: not evaluated), aligned with the fitted curves."""
-
-    right: np.ndarray
 
 
 def bootstrap(
@@ -76,20 +69,16 @@ def _replicates(fit: Fit, over, answers, num, rng):
         return np.broadcast_to(curves.log_x, (num, *curves.loss.shape)), _block_losses(fit, num, rng)
     weights = np.ones((num, *curves.run_loss.shape[:2]))
     if "runs" in over:
-        weights = np.stack([_run_weights(curves, rng) for _ in range(num)])
+        weights = _run_weights(curves, num, rng)
     x = 10**curves.run_log_x
     if "questions" not in over:
         drawn = average(x, curves.run_loss, curves.run_trials, weights)
         return _unpad(drawn, curves)
     num_questions = answers.right.shape[-1]
-    logs, losses = [], []
-    for replicate in weights:
-        draw = rng.multinomial(num_questions, np.full(num_questions, 1 / num_questions)) / num_questions
-        run_loss = np.where(np.isfinite(curves.run_loss), 1 - answers.right @ draw, np.nan)
-        log_x, loss = _unpad(average(x, run_loss, curves.run_trials, replicate), curves)
-        logs.append(log_x)
-        losses.append(loss)
-    return np.stack(logs), np.stack(losses)
+    draws = rng.multinomial(num_questions, np.full(num_questions, 1 / num_questions), num) / num_questions
+    run_loss = np.moveaxis(1 - answers.right @ draws.T.astype(np.float32), -1, 0)  # [B S R T]
+    parts = [average(x, loss, curves.run_trials, w) for loss, w in zip(list(run_loss), list(weights), strict=True)]
+    return _unpad({name: np.stack([part[name] for part in parts]) for name in parts[0]}, curves)
 
 
 def _unpad(drawn: dict, curves: Curves):
@@ -98,10 +87,11 @@ def _unpad(drawn: dict, curves: Curves):
     return np.where(reached, drawn["log_x"], curves.log_x), np.where(reached, drawn["loss"], curves.loss)
 
 
-def _run_weights(curves: Curves, rng) -> np.ndarray:
-    weights = np.zeros(curves.run_loss.shape[:2])
-    for row, runs in zip(weights, curves.num_runs, strict=True):
-        row[:runs] = rng.multinomial(runs, np.full(runs, 1 / runs))
+def _run_weights(curves: Curves, num: int, rng) -> np.ndarray:
+    """How often each run is drawn [B S R]."""
+    weights = np.zeros((num, *curves.run_loss.shape[:2]))
+    for i, runs in enumerate(curves.num_runs):
+        weights[:, i, :runs] = rng.multinomial(runs, np.full(runs, 1 / runs), num)
     return weights
 
 

@@ -18,14 +18,15 @@ MIN_POINTS = 3
 class Curves:
     """Loss against one resource, models in rising order of size.
 
-    `names` S; `n` [S] parameters; `step`, `log_x` (log10 of FLOPs or samples), `loss`, `trials` (problems
-    answered, over all runs) [S T]; `mask` [S T] True for a point; `run_log_x`, `run_loss`, `run_trials` [S R T]
-    the single runs (`run_loss` NaN: that run has no such step).
+    `names` S; `n` [S] parameters; `seed` [S R] (NaN: no such run); `step`, `log_x` (log10 of FLOPs or samples),
+    `loss`, `trials` (problems answered, over all runs) [S T]; `mask` [S T] True for a point; `run_log_x`, `run_loss`,
+    `run_trials` [S R T] the single runs (`run_loss` NaN: that run has no such step).
     """
 
     resource: str
     names: tuple[str, ...]
     n: np.ndarray
+    seed: np.ndarray
     step: np.ndarray
     log_x: np.ndarray
     loss: np.ndarray
@@ -77,8 +78,8 @@ def gather(table: Table, resource: str) -> Curves:
     return _pack(resource, order, [table["n_params"][table.model == m][0] for m in order], grids)
 
 
-def _grid(rows: Table, column: str) -> tuple[np.ndarray, np.ndarray]:
-    """One model's rows as (steps [T], values [R T 3]: resource, loss, trials; NaN where a run has no such step)."""
+def _grid(rows: Table, column: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """One model's (seeds [R], steps [T], values [R T 3]: resource, loss, trials; NaN: that run has no such step)."""
     seeds, run = np.unique(np.nan_to_num(rows["seed"]), return_inverse=True)
     steps, index = np.unique(_steps(rows, run, column), return_inverse=True)
     if len(steps) < MIN_POINTS:
@@ -86,7 +87,7 @@ def _grid(rows: Table, column: str) -> tuple[np.ndarray, np.ndarray]:
     values = np.full((len(seeds), len(steps), 3), np.nan)
     trials = np.where(np.isfinite(rows["total"]), rows["total"], NOMINAL_TRIALS)
     values[run, index] = np.stack([rows[column], rows["test_loss"], trials], -1)
-    return steps, values
+    return seeds, steps, values
 
 
 def _steps(rows: Table, run: np.ndarray, column: str) -> np.ndarray:
@@ -99,11 +100,13 @@ def _steps(rows: Table, run: np.ndarray, column: str) -> np.ndarray:
 
 
 def _pack(resource: str, names: list[str], n: list[float], grids: list) -> Curves:
-    num_steps = max(len(steps) for steps, _ in grids)
-    num_runs = max(values.shape[0] for _, values in grids)
+    num_steps = max(len(steps) for _, steps, _ in grids)
+    num_runs = max(len(seeds) for seeds, _, _ in grids)
+    seed = np.full((len(n), num_runs), np.nan)
     step = np.zeros((len(n), num_steps))
     runs = np.full((len(n), num_runs, num_steps, 3), np.nan)
-    for i, (steps, values) in enumerate(grids):
+    for i, (seeds, steps, values) in enumerate(grids):
+        seed[i, : len(seeds)] = seeds
         step[i, : len(steps)] = steps
         runs[i, : values.shape[0], : len(steps)] = values
     present = np.isfinite(runs[..., 1])
@@ -112,6 +115,7 @@ def _pack(resource: str, names: list[str], n: list[float], grids: list) -> Curve
         resource=resource,
         names=tuple(names),
         n=np.array(n),
+        seed=seed,
         step=step,
         mask=np.asarray(present.any(1)),
         run_log_x=np.log10(x),

@@ -46,9 +46,8 @@ def words(found: list[Residuals]) -> list[str]:
             said.append(f"The curves of {', '.join(names)} {how}: a straight line in log-log is not their form.")
     wide = [r for r in found if r.over_binomial > 1.5]
     if wide:
-        said.append(
-            f"Scatter beyond the binomial error of the questions: {', '.join(f'{r.model} ({r.over_binomial:.1f}x)' for r in wide)}."
-        )
+        names = ", ".join(f"{r.model} ({r.over_binomial:.1f}x)" for r in wide)
+        said.append(f"Scatter beyond the binomial error of the questions: {names}.")
     wild = [f"{r.model} ({r.outliers})" for r in found if r.outliers]
     if wild:
         said.append(f"Points beyond four robust standard deviations: {', '.join(wild)}.")
@@ -64,7 +63,7 @@ def _of(fit: Fit, row: int, name: str) -> Residuals:
     effective = max(effective_points(residual), 4.0)
     loss = np.clip(10**level, 1e-4, 1 - 1e-4)
     binomial = np.sqrt((1 - loss) / (loss * np.maximum(fit.fitted.trials[row, on], 1))) / LN10
-    spread = stats.median_abs_deviation(residual, scale="normal")
+    spread = 1.4826 * np.median(np.abs(residual - np.median(residual)))
     square = (residual**2).sum()
     curvature, p = _curvature(u, residual, effective)
     return Residuals(

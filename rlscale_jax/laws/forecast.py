@@ -73,7 +73,9 @@ def _given(u: np.ndarray, loss: np.ndarray, trials: float, wander: float):
     dof = len(z) - 1 + NOISE_PRIOR_DOF
     scale = (apart @ solved + NOISE_PRIOR_DOF) / dof
     variance = prior[-1, -1] - prior[:-1, -1] @ cross
-    evidence = -np.log(np.diag(factor[0])).sum() - 0.5 * (len(z) + NOISE_PRIOR_DOF) * np.log(apart @ solved + NOISE_PRIOR_DOF)
+    evidence = -np.log(np.diag(factor[0])).sum() - 0.5 * (len(z) + NOISE_PRIOR_DOF) * np.log(
+        apart @ solved + NOISE_PRIOR_DOF
+    )
     mean = prior[:-1, -1] @ solved - SLOPE_PRIOR[0] * origin[-1]
     return mean, np.sqrt(max(variance * scale, 0.0)), evidence
 

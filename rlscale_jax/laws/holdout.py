@@ -37,14 +37,9 @@ def score(fit: Fit) -> list[Score]:
         on = fit.held.mask[row]
         actual = fit.held.loss[row, on]
         for method, uses, loss in ways(fit, row):
-            apart = np.log10(loss[on]) - np.log10(actual)
-            rmse = float(np.sqrt((apart**2).mean()))
-            scores.append(
-                Score(
-                    model=fit.held.names[row], method=method, uses=uses, r2=r_squared(actual, loss[on]),
-                    log_rmse=rmse, num_points=int(on.sum()),
-                )  # fmt: skip
-            )
+            rmse = float(np.sqrt(((np.log10(loss[on]) - np.log10(actual)) ** 2).mean()))
+            r2, name = r_squared(actual, loss[on]), fit.held.names[row]
+            scores.append(Score(model=name, method=method, uses=uses, r2=r2, log_rmse=rmse, num_points=int(on.sum())))
     return scores
 
 

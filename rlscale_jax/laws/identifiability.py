@@ -33,7 +33,9 @@ def saturation(fit: Fit) -> str:
     if k_max <= 0:
         return "K_max is not positive: loss does not fall with the resource, so N0 means nothing."
     if low <= 0 and not np.isfinite(high):
-        return f"N0 is not identified: at {percent} nothing from below {smallest:.3g} to beyond {largest:.3g} is excluded."
+        return (
+            f"N0 is not identified: at {percent} nothing from below {smallest:.3g} to beyond {largest:.3g} is excluded."
+        )
     if not np.isfinite(high):
         return (
             f"N0 is not identified: k(N) does not visibly saturate over these sizes; at {percent} N0 is above "

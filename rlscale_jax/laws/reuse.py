@@ -42,7 +42,7 @@ def reuse(curves: dict[float, tuple[np.ndarray, np.ndarray]], *, confidence: flo
     if short:
         raise ValueError(f"the runs of tau {', '.join(f'{t:g}' for t in short)} end early: D_total must be the same")
     rows = [_one(tau, *curves[tau]) for tau in sorted(curves)]
-    reach = stats.norm.ppf((1 + confidence) / 2)
+    reach = float(stats.norm.ppf((1 + confidence) / 2))
     return [_against(row, rows[0], reach) for row in rows]
 
 
@@ -69,4 +69,5 @@ def _against(row: Reuse, first: Reuse, reach: float) -> Reuse:
         return row
     apart = row.final - first.final
     error = np.hypot(row.final_error, first.final_error)
-    return dataclasses.replace(row, apart=apart, apart_low=apart - reach * error, apart_high=apart + reach * error)
+    low, high = float(apart - reach * error), float(apart + reach * error)
+    return dataclasses.replace(row, apart=apart, apart_low=low, apart_high=high)

@@ -10,6 +10,7 @@ import dataclasses
 import numpy as np
 from scipy import special
 
+from rlscale_jax.laws.answers import Answers
 from rlscale_jax.laws.curves import Curves
 from rlscale_jax.laws.table import Table, from_rows
 
@@ -39,10 +40,21 @@ class Design:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Simulated:
-    """A simulated study: its table and, row by row, the answers [R Q] (True: correct)."""
+    """A simulated study: its table and, row by row, who answered what: `right` [R Q] (True: correct)."""
 
     table: Table
-    answers: np.ndarray
+    right: np.ndarray
+
+    def answers(self, curves: Curves) -> Answers:
+        """The answers aligned with curves gathered from this table."""
+        aligned = np.full((*curves.run_loss.shape, self.right.shape[1]), np.nan, np.float32)
+        row = {name: i for i, name in enumerate(curves.names)}
+        for model, seed, step, right in zip(
+            self.table.model, self.table["seed"], self.table["step"], self.right, strict=True
+        ):
+            i = row[str(model)]
+            aligned[i, np.flatnonzero(curves.seed[i] == seed), np.flatnonzero(curves.step[i] == step)] = right
+        return Answers(right=aligned)
 
 
 def simulate(design: Design, *, seed: int, new_questions: bool = False) -> Simulated:
@@ -64,7 +76,7 @@ def simulate(design: Design, *, seed: int, new_questions: bool = False) -> Simul
             right = rng.random((len(x), len(difficulty))) < special.expit(ability[:, None] - difficulty)
             answers.append(right)
             rows += [_row(n, run, step, x[step], design, right[step]) for step in range(len(x))]
-    return Simulated(table=from_rows(rows), answers=np.concatenate(answers))
+    return Simulated(table=from_rows(rows), right=np.concatenate(answers))
 
 
 def _row(n: float, run: int, step: int, x: float, design: Design, right: np.ndarray) -> dict:

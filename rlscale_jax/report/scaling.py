@@ -18,8 +18,9 @@ def loss_figure(fit: Fit) -> Picture:
     where = {"compute": "Figure 2", "data": "Figures 3 and 4"}[fit.resource]
     caption = (
         f"Test loss (1 − pass@1) against {AXIS[fit.resource]}; points are means over runs, lines the {fit.law} law "
-        f"({fit.objective} objective, protocol {fit.protocol.name}); dashed: forecast beyond the data that it saw, with the "
-        f"{100 * fit.region.confidence:.0f} % interval of k(N). Hollow points were kept from the fit. Pooled R² {fit.r2:.3f}."
+        f"({fit.objective} objective, protocol {fit.protocol.name}); dashed: forecast beyond the data that it saw, "
+        f"with the {100 * fit.region.confidence:.0f} % interval of k(N). Hollow points were kept from the fit. "
+        f"Pooled R² {fit.r2:.3f}."
     )
     name = f"loss_{fit.resource}" + ("" if fit.protocol.name == "full" else f"_{fit.protocol.name}")
     return Picture(name=name, title=f"Loss against {fit.resource}", caption=caption, figure=figure, paper=where)
@@ -86,8 +87,9 @@ def slope_figure(fits: dict[str, Fit], own: dict[str, Fit]) -> Picture:
     fit = next(iter(fits.values()))
     notes = " ".join(f"{r}: {f.notes[0]}" for r, f in fits.items() if f.law == "saturating" and f.notes)
     caption = (
-        f"Slope of log loss against log resource. Points: each model by itself with its {100 * fit.region.confidence:.0f} % "
-        f"interval; line and band: the {fit.law} law. Dotted: beyond the fitted sizes. {notes}"
+        f"Slope of log loss against log resource. Points: each model by itself with its "
+        f"{100 * fit.region.confidence:.0f} % interval; line and band: the {fit.law} law. "
+        f"Dotted: beyond the fitted sizes. {notes}"
     )
     return Picture(
         name="k_of_n", title="Learning efficiency k(N)", caption=caption, figure=figure, paper="Figures 1 and 5"

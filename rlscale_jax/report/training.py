@@ -8,8 +8,13 @@ from rlscale_jax.report.figures import Missing, Picture
 from rlscale_jax.report.study import Run, StudyData
 
 REWARD = (("critic/rewards/mean", "reward"), ("response_length/mean", "response length (tokens)"))
-HEALTH = (("actor/entropy", "entropy (nats)"), ("actor/kl_loss", "KL to the base"), ("actor/grad_norm", "gradient norm"),
-          ("actor/pg_clipfrac", "clipped share"), ("frac_reward_zero_std", "groups without signal"))  # fmt: skip
+HEALTH = (
+    ("actor/entropy", "entropy (nats)"),
+    ("actor/kl_loss", "KL to the base"),
+    ("actor/grad_norm", "gradient norm"),
+    ("actor/pg_clipfrac", "clipped share"),
+    ("frac_reward_zero_std", "groups without signal"),
+)
 
 
 def training_figures(data: StudyData) -> list[Picture | Missing]:
@@ -19,7 +24,7 @@ def training_figures(data: StudyData) -> list[Picture | Missing]:
     health = _panels(data.runs, order, HEALTH)
     if reward is None:
         return [Missing(title="Reward and length", reason="no runs with metrics here", command=START)]
-    pictures = [
+    pictures: list[Picture | Missing] = [
         Picture(
             name="reward_length",
             title="Reward and response length",

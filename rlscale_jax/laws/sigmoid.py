@@ -1,0 +1,93 @@
+"""S-shaped curves with a floor: what a log-linear law lacks (ScaleRL, arXiv 2510.13786; App. D of the study).
+
+Pass rate R = R0 + (A - R0) P, progress P = 1 / (1 + (X_mid / X)^B), so the loss falls from 1 - R0 to the floor
+1 - A. R0 and A are linear given (X_mid, B) and are eliminated; the other two are searched from a fixed grid.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from rlscale_jax.laws.curves import Curves
+from rlscale_jax.laws.fitting import r_squared
+from rlscale_jax.laws.solver import minimise
+
+STEEPNESS = (0.3, 1.0, 2.5)  # starts of B
+MIN_POINTS = 6
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Sigmoid:
+    """One model's S-curve: pass rates `start` (R0) and `ceiling` (A), the resource `middle` where half is gained, and
+    `steepness` B. `identified` False: the data end before the curve bends, so the ceiling is extrapolated."""
+
+    model: str
+    start: float
+    ceiling: float
+    middle: float
+    steepness: float
+    r2: float
+    log_rmse: float
+    identified: bool
+
+    def loss(self, x) -> np.ndarray:
+        """Test loss at resource x."""
+        return (
+            1 - self.start - (self.ceiling - self.start) * progress(np.asarray(x, float), self.middle, self.steepness)
+        )
+
+
+def progress(x: np.ndarray, middle, steepness) -> np.ndarray:
+    """Share of the learnable loss realised at resource x: 1 / (1 + (middle / x)^steepness)."""
+    return 1 / (1 + np.exp(np.clip(steepness * (np.log(middle) - np.log(x)), -200, 200)))
+
+
+def sigmoids(curves: Curves) -> list[Sigmoid]:
+    """An S-curve for every model with at least 6 points, by least squares in raw loss."""
+    rows = [i for i in range(len(curves.n)) if curves.mask[i].sum() >= MIN_POINTS]
+    return [_fit(curves.names[i], *curves.points(i)[:2]) for i in rows]
+
+
+def _fit(name: str, x: np.ndarray, loss: np.ndarray) -> Sigmoid:
+    low, high = np.log(x.min()), np.log(x.max())
+    bounds = np.array([(low - 3, high + 3), (np.log(0.1), np.log(8.0))])
+    start = np.array([(m, np.log(b)) for m in np.linspace(low, high, 5) for b in STEEPNESS])
+    found = minimise(_equations(x, loss), start, bounds, tolerance=1e-8)
+    best = found.theta[np.argmin(found.cost)]
+    middle, steepness = float(np.exp(best[0])), float(np.exp(best[1]))
+    (top, drop), _ = _linear(progress(x, middle, steepness)[None], loss)
+    fitted = top[0] - drop[0] * progress(x, middle, steepness)
+    apart = np.log10(loss) - np.log10(np.maximum(fitted, 1e-6))
+    ceiling = 1 - top[0] + drop[0]
+    return Sigmoid(
+        model=name, start=float(1 - top[0]), ceiling=float(ceiling), middle=middle, steepness=steepness,
+        r2=r_squared(loss, fitted), log_rmse=float(np.sqrt((apart**2).mean())),
+        identified=bool(x.min() < middle < x.max() / 2 and 0 < ceiling <= 1),
+    )  # fmt: skip
+
+
+def _linear(p: np.ndarray, loss: np.ndarray):
+    """Least squares of loss ~ top - drop p for p [B T]: ((top, drop) [B], residual [B T])."""
+    center = p - p.mean(-1, keepdims=True)
+    drop = -(center * loss).sum(-1) / np.maximum((center**2).sum(-1), 1e-300)
+    top = loss.mean() + drop * p.mean(-1)
+    return (top, drop), loss - (top[:, None] - drop[:, None] * p)
+
+
+def _equations(x: np.ndarray, loss: np.ndarray):
+    """theta [B 2] = (log middle, log steepness) -> cost, gradient, hessian; Kaufman's Jacobian of the projection."""
+
+    def evaluate(theta):
+        steepness = np.exp(theta[:, 1:])
+        p = progress(x, np.exp(theta[:, :1]), steepness)
+        (_, drop), residual = _linear(p, loss)
+        d_p = p * (1 - p)
+        partial = np.stack([-steepness * d_p, d_p * steepness * (np.log(x) - theta[:, :1])], -1)
+        partial = partial * drop[:, None, None]
+        center = p - p.mean(-1, keepdims=True)
+        basis = np.stack([np.full_like(p, len(x) ** -0.5), center / np.linalg.norm(center, axis=-1, keepdims=True)], -1)
+        partial = partial - np.einsum("btq,bqp->btp", basis, np.einsum("btq,btp->bqp", basis, partial))
+        gradient = np.einsum("bt,btp->bp", residual, partial)
+        return 0.5 * (residual**2).sum(-1), gradient, np.einsum("btp,btq->bpq", partial, partial)
+
+    return evaluate
