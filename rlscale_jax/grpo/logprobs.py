@@ -107,7 +107,7 @@ def _join_chunks(chunks: jax.Array, rows: tuple[int, ...]) -> jax.Array:
 
 def _score(hidden: jax.Array, head: jax.Array, targets: jax.Array) -> tuple[Scored, tuple[jax.Array, jax.Array]]:
     """Scores [S C], and what the gradient needs: the softmax [S C V] and where it meets the target."""
-    logits = jnp.einsum("scd,dv->scv", hidden, head, preferred_element_type=jnp.float32)
+    logits = jnp.einsum("scd,dv->scv", hidden, head, preferred_element_type=jnp.float32, precision=_precision(hidden))
     # A sum over a mask, not a gather: it stays local where the vocabulary is sharded.
     is_target = jax.lax.broadcasted_iota(targets.dtype, logits.shape, 2) == targets[..., None]
     top = jax.lax.stop_gradient(logits.max(axis=-1, keepdims=True))
@@ -117,6 +117,11 @@ def _score(hidden: jax.Array, head: jax.Array, targets: jax.Array) -> tuple[Scor
     logprobs = jnp.where(is_target, logits, 0.0).sum(axis=-1) - log_total
     entropies = log_total - (exps * logits).sum(axis=-1) / total
     return Scored(logprobs, entropies), (exps / total[..., None], is_target)
+
+
+def _precision(hidden: jax.Array) -> jax.lax.Precision:
+    """float32 means float32: accelerators would otherwise multiply in fewer bits."""
+    return jax.lax.Precision.HIGHEST if hidden.dtype == jnp.float32 else jax.lax.Precision.DEFAULT
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -143,8 +148,11 @@ def _reduce_forward(token_fn, hidden, head, targets, inputs):
         )
         (weight,) = pull(jnp.ones_like(total))
         logit_grad = (weight[..., None] * (is_target - probs)).astype(chunk_hidden.dtype)
-        hidden_grad = jnp.einsum("scv,dv->scd", logit_grad, head)
-        head_grad += jnp.einsum("scd,scv->sdv", chunk_hidden, logit_grad, preferred_element_type=jnp.float32)
+        precision = _precision(chunk_hidden)
+        hidden_grad = jnp.einsum("scv,dv->scd", logit_grad, head, precision=precision)
+        head_grad += jnp.einsum(
+            "scd,scv->sdv", chunk_hidden, logit_grad, preferred_element_type=jnp.float32, precision=precision
+        )
         return head_grad, (total, values, hidden_grad)
 
     zeros = jnp.zeros((hidden.shape[1], *head.shape), jnp.float32)

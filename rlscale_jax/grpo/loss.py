@@ -9,12 +9,14 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from rlscale_jax.experiment.config import GrpoConfig
 
 _LOG_RATIO_LIMIT = 80.0  # keeps exp finite in float32; far outside of what clipping and clamping let through
 
+Numbers = jax.Array | np.ndarray
 Sums = dict[str, jax.Array]
 
 
@@ -27,12 +29,12 @@ class TokenInputs:
     `old_logprobs` None: exactly on-policy, the current ones stand in. `ref_logprobs` None: no KL penalty.
     """
 
-    advantages: jax.Array
-    mask: jax.Array
-    weight: jax.Array
-    sampler_logprobs: jax.Array
-    old_logprobs: jax.Array | None
-    ref_logprobs: jax.Array | None
+    advantages: Numbers
+    mask: Numbers
+    weight: Numbers
+    sampler_logprobs: Numbers
+    old_logprobs: Numbers | None
+    ref_logprobs: Numbers | None
 
 
 class TokenLosses(NamedTuple):
@@ -62,7 +64,7 @@ def token_losses(
     *,
     old_logprobs: Float[Array, "*tokens"],
     ref_logprobs: Float[Array, "*tokens"] | None,
-    advantages: Float[Array, "*tokens"],
+    advantages: Float[Numbers, "*tokens"],
 ) -> TokenLosses:
     """PROTOCOL's objective for each token: clipped surrogate, dual clip, clamped k3.
 
@@ -74,14 +76,16 @@ def token_losses(
     plain = -advantages * ratio
     clipped = -advantages * jnp.clip(ratio, 1.0 - config.clip_low, 1.0 + config.clip_high)
     policy = jnp.maximum(plain, clipped)
-    is_lower = jnp.zeros_like(policy, bool)
+    is_lower = jnp.zeros(policy.shape, bool)
     if config.dual_clip > 0:
         bound = -advantages * config.dual_clip
         is_lower = (advantages < 0) & (policy > bound)
         policy = jnp.where(advantages < 0, jnp.minimum(policy, bound), policy)
     kl = jnp.zeros_like(policy) if ref_logprobs is None else k3(logprobs, ref_logprobs, clamp=config.kl_clamp)
-    as_number = policy.dtype
-    return TokenLosses(policy, kl, log_ratio, (clipped > plain).astype(as_number), is_lower.astype(as_number))
+    is_clipped = jnp.asarray(clipped > plain)
+    return TokenLosses(
+        policy, kl, log_ratio, is_clipped.astype(policy.dtype), jnp.asarray(is_lower).astype(policy.dtype)
+    )
 
 
 def k3(logprobs: Float[Array, "*tokens"], ref_logprobs: Float[Array, "*tokens"], *, clamp: float) -> jax.Array:
@@ -95,7 +99,7 @@ def _limit(log_ratio: jax.Array) -> jax.Array:
 
 
 def policy_loss(
-    config: GrpoConfig, logprobs: jax.Array, entropies: jax.Array, tokens: TokenInputs
+    config: GrpoConfig, logprobs: Numbers, entropies: Numbers, tokens: TokenInputs
 ) -> tuple[jax.Array, Sums]:
     """The loss summed over tokens (not yet divided) and the sums of its metrics; names ending in _max are maxima.
 

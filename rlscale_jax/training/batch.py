@@ -1,15 +1,19 @@
 """Rollouts to batches: groups with their advantages, right-padded, cut into mini- and micro-batches of like length."""
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import Any, Protocol
 
 import jax
 import numpy as np
+from etils import epath
+from jax.sharding import Mesh
 from jaxtyping import Bool, Float, Int
 
 from rlscale_jax.experiment.config import GrpoConfig
 from rlscale_jax.grpo import advantages
+from rlscale_jax.models.mesh import batch_sharding, ways
 
 _SMALLEST_BUCKET = 16
 
@@ -177,6 +181,39 @@ def _resize(array: Array, width: int) -> np.ndarray:
     return np.pad(np.asarray(array)[..., :width], [(0, 0)] * (array.ndim - 1) + [(0, extra)])
 
 
+def place(batch: RolloutBatch, mesh: Mesh) -> RolloutBatch:
+    """The batch on a mesh, its rows sharded over `data` and `fsdp`; every host gives the whole batch, in NumPy."""
+    sharding = batch_sharding(mesh)
+    batch = split_groups(batch, ways(mesh, "batch"))
+    return jax.tree.map(lambda a: jax.make_array_from_callback(a.shape, sharding, a.__getitem__), batch)
+
+
+def split_groups(batch: RolloutBatch, num_shards: int) -> RolloutBatch:
+    """Groups cut into equal parts until the rows divide over the shards; each part has its own copy of the prompt.
+
+    Advantages are already taken, so this changes no number of an update, only how often a prompt is computed.
+
+    Raises:
+      ValueError: even single samples do not divide.
+    """
+    num_prompts, num_samples = batch.num_prompts, batch.num_samples
+    parts = num_shards // math.gcd(num_shards, num_prompts)
+    if num_samples % parts:
+        raise ValueError(
+            f"{num_prompts} prompts with {num_samples} samples do not divide over {num_shards} shards of the batch; "
+            f"use a multiple of {num_shards // math.gcd(num_shards, num_samples)} prompts in a micro-batch"
+        )
+    fields = {field.name: getattr(batch, field.name) for field in dataclasses.fields(batch)}
+    changed = {
+        name: np.repeat(array, parts, axis=0)
+        if name in ("prompt_tokens", "prompt_lengths")
+        else array.reshape(num_prompts * parts, num_samples // parts, *array.shape[2:])
+        for name, array in fields.items()
+        if array is not None
+    }
+    return dataclasses.replace(batch, **changed)
+
+
 def useful_token_fraction(minibatches: Sequence[Sequence[RolloutBatch]]) -> float:
     """Share of the slots that go through the model which hold a prompt's or a completion's token."""
     slots = useful = 0
@@ -184,3 +221,12 @@ def useful_token_fraction(minibatches: Sequence[Sequence[RolloutBatch]]) -> floa
         slots += micro.prompt_tokens.size + micro.completion_tokens.size
         useful += int(np.sum(micro.prompt_lengths)) + int(np.sum(micro.completion_lengths))
     return useful / slots
+
+
+def dump(batch: RolloutBatch, path: epath.PathLike) -> None:
+    """Writes every array to an .npz file, for the inspection of a batch that broke an update."""
+    fields = {field.name: getattr(batch, field.name) for field in dataclasses.fields(batch)}
+    with epath.Path(path).open("wb") as file:
+        np.savez_compressed(
+            file, allow_pickle=False, **{name: np.asarray(array) for name, array in fields.items() if array is not None}
+        )

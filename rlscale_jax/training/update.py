@@ -37,7 +37,7 @@ class Programs:
     logprobs(params, batch) -> [P G Tc] float32: of the completions' tokens; 0 outside of them.
     step(state, batch) -> (state, metrics): one update on a whole mini-batch; the state is donated.
     start(params) -> accumulated: zeros. accumulate(params, accumulated, micro) -> accumulated, donated.
-    apply(state, accumulated) -> (state, metrics): one update from accumulated gradients; both donated.
+    apply(state, accumulated) -> (state, metrics): one update from accumulated gradients; the state is donated.
     """
 
     init_state: Callable[..., State]
@@ -122,7 +122,7 @@ def build(
         step=jax.jit(lambda state, batch: apply(state, gradients(state["params"], batch)), donate_argnums=0),
         start=jax.jit(_zeros),
         accumulate=jax.jit(accumulate, donate_argnums=1),
-        apply=jax.jit(apply, donate_argnums=(0, 1)),
+        apply=jax.jit(apply, donate_argnums=0),
     )
 
 

@@ -1,0 +1,225 @@
+"""One update against PyTorch's, and against itself however the mini-batch is cut, ordered, padded or sharded."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rlscale_jax.experiment.config import MeshConfig
+from rlscale_jax.models.mesh import make_mesh
+from rlscale_jax.models.sharding import param_shardings
+from rlscale_jax.training import batch as batches
+from rlscale_jax.training import update
+
+
+@pytest.fixture(scope="module")
+def programs(update_case):
+    return build(update_case)
+
+
+def build(case, **changes):
+    config = dataclasses.replace(case.grpo, **changes)
+    return update.build(case.architecture, config, case.optimizer, compute_dtype=jnp.float32)
+
+
+def run(case, programs, micro_batches):
+    """Params, metrics after one update on the micro-batches."""
+    state, metrics = programs.update(programs.init_state(case.params()), micro_batches)
+    return state["params"], jax.device_get(metrics)
+
+
+@pytest.fixture(scope="module")
+def whole(update_case, programs):
+    return run(update_case, programs, [update_case.batch])
+
+
+def assert_same(first, second, *, atol=2e-6):
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=atol, rtol=1e-4), first, second)
+
+
+def test_advantages_and_logprobs_are_torchs(update_case, programs, golden):
+    np.testing.assert_allclose(update_case.batch.advantages, golden["advantages"], rtol=1e-5)
+    logprobs = programs.logprobs(update_case.params(), update_case.batch)
+    np.testing.assert_allclose(logprobs, golden["logprobs"], atol=5e-6)
+
+
+def test_metrics_and_updated_weights_are_torchs(update_case, whole, golden):
+    params, metrics = whole
+    for name in ("pg_loss", "kl_loss", "entropy", "ppo_kl", "grad_norm"):
+        np.testing.assert_allclose(metrics[f"actor/{name}"], golden[name], rtol=1e-4, err_msg=name)
+    # Adam's first step is lr * sign(g) where |g| >> eps: 1e-2 a weight, met here to 1e-5.
+    assert_same(params, update_case.params_after(), atol=1e-5)
+
+
+@pytest.mark.parametrize("cuts", [[[0, 1], [2, 3]], [[2], [1], [0], [3]]])
+def test_micro_batches_change_nothing(update_case, programs, whole, cuts):
+    """Sequences differ in length, so a mean of micro-batch means would differ."""
+    parts = [batches.take(update_case.batch, cut) for cut in cuts]
+    assert_same(run(update_case, programs, parts), whole)
+
+
+def test_order_and_padding_change_nothing(update_case, programs, whole):
+    reordered = batches.take(update_case.batch, [2, 0, 3, 1])
+    samples = {
+        field.name: getattr(reordered, field.name)[:, [1, 2, 0]]
+        for field in dataclasses.fields(reordered)
+        if not field.name.startswith("prompt")
+    }
+    padded = batches.fit_to_buckets(dataclasses.replace(reordered, **samples))
+    assert padded.completion_tokens.shape[-1] > update_case.batch.completion_tokens.shape[-1]
+    assert_same(run(update_case, programs, [padded]), whole)
+
+
+def test_what_stands_in_padding_changes_nothing(update_case, programs, whole):
+    """Not even token 0, which is a real token here, or the eos: masks come from lengths."""
+    wide = batches.fit_to_buckets(update_case.batch)
+    past = np.arange(wide.completion_tokens.shape[-1]) >= wide.completion_lengths[..., None]
+    prompt_past = np.arange(wide.prompt_tokens.shape[-1]) >= wide.prompt_lengths[:, None]
+    noisy = dataclasses.replace(
+        wide,
+        completion_tokens=np.where(past, 17, wide.completion_tokens),
+        prompt_tokens=np.where(prompt_past, 11, wide.prompt_tokens),
+        old_logprobs=np.where(past, np.nan, wide.old_logprobs),
+    )
+    assert_same(run(update_case, programs, [noisy]), whole)
+
+
+def test_shared_prompts_equal_the_plain_computation(update_case, programs, whole):
+    """Every sample in a row of its own, with its own copy of the prompt."""
+    plain = batches.split_groups(update_case.batch, 12)
+    assert plain.completion_tokens.shape[:2] == (12, 1)
+    assert_same(run(update_case, programs, [plain]), whole)
+
+
+@pytest.mark.parametrize(("remat", "chunk_tokens"), [("full", 1), ("dots", 1000)])
+def test_remat_and_chunks_change_nothing(update_case, whole, remat, chunk_tokens):
+    programs = build(update_case, remat=remat, logprob_chunk_tokens=chunk_tokens)
+    assert_same(run(update_case, programs, [update_case.batch]), whole)
+
+
+@pytest.mark.parametrize("shape", [(1, 2, 1), (2, 1, 2), (1, 4, 1), (2, 2, 2)])
+def test_devices_change_nothing(update_case, whole, shape):
+    mesh = make_mesh(
+        MeshConfig(**dict(zip(("data", "fsdp", "tensor"), shape, strict=True))), jax.devices()[: np.prod(shape)]
+    )
+    programs = build(update_case)
+    with jax.set_mesh(mesh):
+        params = jax.device_put(update_case.params(), param_shardings(update_case.architecture, mesh))
+        placed = batches.place(update_case.batch, mesh)
+        logprobs = programs.logprobs(params, placed)
+        state, metrics = programs.update(programs.init_state(params), [placed])
+    assert_same((jax.device_get(state["params"]), jax.device_get(metrics)), whole)
+    assert logprobs.sharding.is_equivalent_to(placed.sampler_logprobs.sharding, 3)
+
+
+def test_eight_shards_cut_groups_where_prompts_do_not_suffice(update_case, whole):
+    """4 prompts over 8 shards: groups of 3 do not divide, groups of 2 do."""
+    with pytest.raises(ValueError, match="4 prompts with 3 samples do not divide over 8 shards"):
+        batches.split_groups(update_case.batch, 8)
+    programs, mesh = build(update_case), make_mesh(MeshConfig(fsdp=8))
+    pairs = jax.tree.map(lambda a: a[:, :2] if a.ndim > 1 and a.shape[:2] == (4, 3) else a, update_case.batch)
+    single = run(update_case, programs, [pairs])
+    with jax.set_mesh(mesh):
+        params = jax.device_put(update_case.params(), param_shardings(update_case.architecture, mesh))
+        state, metrics = programs.update(programs.init_state(params), [batches.place(pairs, mesh)])
+    assert_same((jax.device_get(state["params"]), jax.device_get(metrics)), single)
+
+
+def masked(batch, mask):
+    return dataclasses.replace(batch, loss_mask=np.asarray(mask, bool))
+
+
+def test_filtered_completions_leave_the_denominator(update_case, programs):
+    """A batch with prompt 2 masked is the batch without prompt 2, in every metric and weight."""
+    mask = np.ones((4, 3), bool)
+    mask[2] = False
+    kept = run(update_case, programs, [batches.take(update_case.batch, [0, 1, 3])])
+    assert_same(run(update_case, programs, [masked(update_case.batch, mask)]), kept)
+
+
+def test_metrics_cover_all_micro_batches(update_case, programs, whole):
+    """The KL of a part alone is another one; the sum over parts is not the last part's."""
+    parts = [batches.take(update_case.batch, [0, 1]), batches.take(update_case.batch, [2, 3])]
+    last = run(update_case, programs, parts[1:])[1]["actor/kl_loss"]
+    assert abs(last - whole[1]["actor/kl_loss"]) > 1e-3
+    np.testing.assert_allclose(
+        run(update_case, programs, parts)[1]["actor/kl_loss"], whole[1]["actor/kl_loss"], rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize("num_parts", [1, 2])
+@pytest.mark.parametrize("poison", [np.nan, np.inf])
+def test_a_nonfinite_step_changes_nothing_and_is_counted(update_case, programs, num_parts, poison):
+    advantages = update_case.batch.advantages.copy()
+    advantages[1, 1] = poison
+    bad = dataclasses.replace(update_case.batch, advantages=advantages)
+    parts = [batches.take(bad, rows) for rows in np.split(np.arange(4), num_parts)]
+    state, _ = programs.update(programs.init_state(update_case.params()), [update_case.batch])
+    before = jax.tree.map(np.array, state)
+    for count in (1, 2):
+        state, metrics = programs.update(state, parts)
+        assert metrics["actor/nonfinite"] == count
+    for name in ("params", "opt_state", "step"):
+        jax.tree.map(np.testing.assert_array_equal, state[name], before[name])
+    state, metrics = programs.update(state, [update_case.batch])
+    assert (int(state["nonfinite"]), int(state["step"])) == (0, 2)
+
+
+def test_a_batch_without_counted_tokens_changes_nothing(update_case, programs):
+    state = programs.init_state(update_case.params())
+    before = jax.tree.map(np.array, state)
+    state, metrics = programs.update(state, [masked(update_case.batch, np.zeros((4, 3)))])
+    jax.tree.map(np.testing.assert_array_equal, state, before)
+    assert metrics["actor/loss"] == 0
+
+
+def test_on_policy_needs_no_old_logprobs(update_case, programs):
+    """With old log-probabilities from the same weights, or without any, the update is the same."""
+    logprobs = programs.logprobs(update_case.params(), update_case.batch)
+    given = dataclasses.replace(update_case.batch, old_logprobs=np.array(logprobs))
+    absent = dataclasses.replace(update_case.batch, old_logprobs=None)
+    assert_same(run(update_case, programs, [absent]), run(update_case, programs, [given]))
+
+
+def test_with_logprobs_scores_each_micro_batch(update_case, programs):
+    bare = dataclasses.replace(update_case.batch, old_logprobs=None, ref_logprobs=None)
+    minibatches = [[batches.take(bare, [0, 1]), batches.take(bare, [2])], [batches.take(bare, [3])]]
+    scored = programs.with_logprobs(minibatches, ref_params=update_case.params())
+    whole = np.asarray(programs.logprobs(update_case.params(), bare))
+    assert [[micro.old_logprobs for micro in part] for part in scored] == [[None, None], [None]]
+    np.testing.assert_allclose(scored[0][1].ref_logprobs[0], whole[2], atol=2e-6)
+
+
+def test_programs_lower_from_shapes_alone(update_case):
+    """As `plan` does: no array exists."""
+    programs = build(update_case)
+    abstract = jax.eval_shape(lambda: update_case.batch)
+    params = jax.eval_shape(update_case.params)
+    state = jax.eval_shape(programs.init_state, params)
+    accumulated = jax.eval_shape(programs.start, params)
+    for lowered in (
+        programs.step.lower(state, abstract),
+        programs.logprobs.lower(params, abstract),
+        programs.accumulate.lower(params, accumulated, abstract),
+        programs.apply.lower(state, accumulated),
+    ):
+        assert lowered.as_text()
+
+
+def test_completions_have_no_gradient_from_each_other_nor_from_their_future(update_case, programs):
+    """Changing one completion's last token leaves every other log-probability as it was, bit by bit."""
+    batch = update_case.batch
+    before = np.asarray(programs.logprobs(update_case.params(), batch))
+    tokens = batch.completion_tokens.copy()
+    place = (1, 2, batch.completion_lengths[1, 2] - 1)
+    tokens[place] = (tokens[place] + 1) % 29
+    after = np.asarray(programs.logprobs(update_case.params(), dataclasses.replace(batch, completion_tokens=tokens)))
+    assert set(zip(*np.nonzero(before != after), strict=True)) == {place}
+
+
+def test_mean_metrics(update_case):
+    rows = [{"a": np.float32(1), "b_max": np.float32(5), "actor/nonfinite": np.int32(3)}]
+    rows += [{"a": np.float32(2), "b_max": np.float32(4), "actor/nonfinite": np.int32(0)}]
+    assert update.mean_metrics(rows) == {"a": 1.5, "b_max": 5.0, "actor/nonfinite": 0.0}
