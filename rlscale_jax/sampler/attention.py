@@ -22,13 +22,13 @@ def decode_attend(visible: Visible):
     """
 
     def attend(q, k, v, caches: LayerCache):
-        recent = cache.write(caches.recent, k, v, visible.recent)
+        recent = jax.lax.optimization_barrier(cache.write(caches.recent, k, v, visible.recent))
         own = q.reshape(q.shape[0], k.shape[1], -1, q.shape[2])  # [B K R H]
         parts = [_own_part(own, recent, visible.recent + 1)]
         if caches.history.keys.shape[3]:
             parts.append(_own_part(own, caches.history, visible.history[:, None, None, None]))
         parts.append(_prefix_part(own, caches.prefix, visible.prefix))
-        return _combine(parts).reshape(q.shape), recent
+        return _combine(parts).reshape(q.shape).astype(q.dtype), recent
 
     return attend
 
@@ -97,4 +97,4 @@ def _by_platform(first, second, *, products, dots):
     return jax.lax.platform_dependent(first, second, cpu=products, default=dots)
 
 
-MOST_PRODUCT_QUERIES = 4
+MOST_PRODUCT_QUERIES = 0
