@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Callable
 
-from rlscale_jax.rewards import choice, math_answer, zebra
+from rlscale_jax.rewards import choice, clock, code, math_answer, zebra
 from rlscale_jax.rewards.boxed import last_boxed
 from rlscale_jax.rewards.verdict import CRASHED, REFUSED, STATUSES, Verdict, decided, failed
 
@@ -26,7 +26,7 @@ DOMAINS = {
     "codegen": "code",  # codegen__humaneval
 }
 QUICK_CHARS = 100_000  # longer responses are not even scanned in the caller's process
-_MODULES = {"math": math_answer, "choice": choice, "zebra": zebra}
+_MODULES = {"math": math_answer, "choice": choice, "zebra": zebra, "code": code}
 
 
 def domain_of(data_source: str) -> str:
@@ -50,11 +50,11 @@ def quick(data_source: str, response: str, ground_truth: str) -> Verdict | None:
         return None
     start = time.perf_counter()
     try:
-        module = _MODULES.get(domain_of(data_source))
+        module = _MODULES[domain_of(data_source)]
     except ValueError as error:
         logging.getLogger(__name__).error("%s", error)
         return failed(REFUSED)
-    verdict = module and module.quick(response, ground_truth)
+    verdict = module.quick(response, ground_truth)
     return verdict and verdict.timed(time.perf_counter() - start)
 
 
@@ -73,7 +73,8 @@ def grade(data_source: str, response: str, ground_truth: str, verifier: Verifier
 def prepare(data_source: str) -> None:
     """Imports what grading this data_source needs, so that its time is not charged to an item."""
     if DOMAINS.get(data_source.split("__")[0]) == "math":
-        importlib.import_module("rlscale_jax.rewards.equivalence")
+        with clock.stopped():
+            importlib.import_module("rlscale_jax.rewards.equivalence")
 
 
 def essence(item: tuple[str, str, str]) -> tuple[str, str, str]:

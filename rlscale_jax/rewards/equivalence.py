@@ -5,14 +5,13 @@ numbers exactly (`exact`), expressions by their values (`expression`, `numeric`)
 (sums, integrals, limits) is left to math-verify.
 """
 
+import logging
 import re
+from collections.abc import Callable
 from fractions import Fraction
-from functools import lru_cache
+from functools import cache, lru_cache
 
-from math_verify import parse
-from math_verify import verify as math_verify
-
-from rlscale_jax.rewards import exact, expression, numeric, units
+from rlscale_jax.rewards import clock, exact, expression, numeric, units
 from rlscale_jax.rewards.boxed import last_boxed
 from rlscale_jax.rewards.latex import compact, normalize
 from rlscale_jax.rewards.regions import regions_equal
@@ -20,6 +19,7 @@ from rlscale_jax.rewards.structure import Group, Interval, Matrix, Node, Relatio
 from rlscale_jax.rewards.verdict import PARSE_FAIL, REFUSED, Verdict, decided, failed
 
 MAX_CHARS = 2_000
+MAX_ALGEBRA_CHARS = 300
 _NAME = re.compile(
     r"(?:\\[A-Za-z]+|[A-Za-z|()\[\]:/' ,+*-]|\{[^{}\d]*\}|_(?:\{[^{}]*\}|.))+"
 )  # a left side that only names what is asked for: x, f(x), |AB|, a+b, S_{1}:S
@@ -308,8 +308,17 @@ _PROSE = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{4,}|__|[`'\"#@&;]|[A-Za-z]{3,}\(")
 
 def _by_math_verify(gold: str, answer: str) -> bool:
     """math-verify's opinion on what our grammar does not read; its timeouts are ours (the worker is killed)."""
-    if _PROSE.search(gold) or _PROSE.search(answer):
+    if max(len(gold), len(answer)) > MAX_ALGEBRA_CHARS or _PROSE.search(gold) or _PROSE.search(answer):
         return False
-    gold_value = parse(f"${gold}$", parsing_timeout=None)  # type: ignore[arg-type]
-    value = parse(f"${answer}$", parsing_timeout=None)  # type: ignore[arg-type]
-    return bool(gold_value and value) and math_verify(gold_value, value, timeout_seconds=None)
+    parse, verify = _math_verify()
+    gold_value, value = parse(f"${gold}$", parsing_timeout=None), parse(f"${answer}$", parsing_timeout=None)
+    return bool(gold_value and value) and verify(gold_value, value, timeout_seconds=None)
+
+
+@cache
+def _math_verify() -> tuple[Callable, Callable]:
+    """(parse, verify); the import takes seconds, so it waits for the first need."""
+    with clock.stopped():
+        from math_verify import parse, verify
+    logging.getLogger("math_verify").setLevel(logging.ERROR)  # it warns of the timeouts that we set ourselves
+    return parse, verify

@@ -20,7 +20,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 
-from rlscale_jax.rewards import dispatch
+from rlscale_jax.rewards import clock, dispatch
 from rlscale_jax.rewards.verdict import CRASHED, REFUSED, TIMEOUT, Verdict, failed
 
 Item = tuple[str, str, str]  # data_source, response, ground truth
@@ -203,13 +203,13 @@ class _Worker:
     def grade(self, item: Item, timeout_secs: float, closing: threading.Event) -> Verdict:
         try:
             self.pipe.send_bytes(json.dumps(item).encode())
-            if not self._await(STARTUP_SECS, closing):
-                return failed(CRASHED)
-            self.pipe.recv_bytes()  # "started"
-            start = time.perf_counter()
-            if not self._await(timeout_secs, closing):
-                return failed(TIMEOUT).timed(time.perf_counter() - start)
-            return Verdict(*json.loads(self.pipe.recv_bytes()))
+            message = clock.LOADING
+            while message in (clock.LOADING, clock.STARTED):
+                loading, start = message == clock.LOADING, time.perf_counter()
+                if not self._await(STARTUP_SECS if loading else timeout_secs, closing):
+                    return failed(CRASHED if loading else TIMEOUT).timed(time.perf_counter() - start)
+                message = self.pipe.recv_bytes()
+            return Verdict(*json.loads(message))
         except (EOFError, OSError):
             return failed(CRASHED)
 

@@ -1,5 +1,6 @@
 r"""Sets of real numbers: intervals, unions, single points and inequalities in one variable, compared as sets."""
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
@@ -90,7 +91,7 @@ def _named_set(text: str) -> list[Piece]:
     node = read(rest) if rest else Group("set", ())
     points = sorted((item.text for item in getattr(node, "items", ())), key=_position)
     ends = [r"-\infty", *points, r"\infty"]
-    return [_piece(low, high, True, True) for low, high in zip(ends, ends[1:], strict=False)]
+    return [_piece(low, high, True, True) for low, high in itertools.pairwise(ends)]
 
 
 def _inequality(node: Relation) -> tuple[str, list[Piece]]:

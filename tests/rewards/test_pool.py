@@ -67,7 +67,8 @@ def test_a_killed_parent_takes_its_workers_along(own_verifier):
         f"pool = rewards.RewardPool(1, verifier={own_verifier!r})\npool.submit([('x', 'busy', '')])\n"
         "time.sleep(1.5)\n"
         "me = os.getpid()\n"
-        "print([p for p in os.listdir('/proc') if p.isdigit() and open(f'/proc/{p}/stat').read().split()[3] == str(me)][0])\n"
+        "pids = filter(str.isdigit, os.listdir('/proc'))\n"
+        "print([p for p in pids if open(f'/proc/{p}/stat').read().split()[3] == str(me)][0])\n"
         "sys.stdout.flush()\nos.kill(me, 9)\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
