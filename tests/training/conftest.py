@@ -25,3 +25,13 @@ def tiny_assets(tiny, tmp_path_factory) -> pathlib.Path:
     directory = tmp_path_factory.mktemp("assets")
     assets.ensure(tiny.experiment(), directory, log_path=directory / "log.txt")
     return directory
+
+
+@pytest.fixture(scope="session")
+def golden():
+    return _load("golden_update").arrays()
+
+
+@pytest.fixture(scope="session")
+def update_case(golden):
+    return _load("golden_update").case(golden)

@@ -99,11 +99,10 @@ def test_remat_and_chunks_change_nothing(update_case, whole, remat, chunk_tokens
     assert_same(run(update_case, programs, [update_case.batch]), whole)
 
 
-@pytest.mark.parametrize("shape", [(1, 2, 1), (2, 1, 2), (1, 4, 1), (2, 2, 2)])
+@pytest.mark.parametrize("shape", [(1, 2, 1), (2, 1, 2), (2, 2, 2)])
 def test_devices_change_nothing(update_case, whole, shape):
-    mesh = make_mesh(
-        MeshConfig(**dict(zip(("data", "fsdp", "tensor"), shape, strict=True))), jax.devices()[: np.prod(shape)]
-    )
+    axes = dict(zip(("data", "fsdp", "tensor"), shape, strict=True))
+    mesh = make_mesh(MeshConfig(**axes), jax.devices()[: np.prod(shape)])
     programs = build(update_case)
     with jax.set_mesh(mesh):
         params = jax.device_put(update_case.params(), param_shardings(update_case.architecture, mesh))
