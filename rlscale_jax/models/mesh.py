@@ -5,8 +5,10 @@ batches over `data` and `fsdp`; activations over the batch and over heads. Axes 
 what is not named here. A program is run under `jax.set_mesh(mesh)` for `constrain` to see the mesh.
 """
 
+import contextlib
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 from jax.experimental import mesh_utils
@@ -65,6 +67,12 @@ def make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -
     # jax.make_mesh refuses to split a physical axis, which tensor=4 on an 8x8x8 slice needs
     grid = mesh_utils.create_device_mesh(sizes, devices, allow_split_physical_axes=True)
     return Mesh(grid, AXES, axis_types=(AxisType.Auto,) * len(AXES))
+
+
+def of(params: Any) -> contextlib.AbstractContextManager:
+    """A context in which programs see the mesh that these arrays lie on; empty where they lie on one device."""
+    place = jax.tree.leaves(params)[0].sharding
+    return jax.set_mesh(place.mesh) if isinstance(place, NamedSharding) else contextlib.nullcontext()
 
 
 def ways(mesh: Mesh | jax.sharding.AbstractMesh, logical: str) -> int:

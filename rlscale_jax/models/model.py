@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from rlscale_jax.models import attention, decoder
+from rlscale_jax.models import attention, decoder, mesh
 from rlscale_jax.models.architecture import Architecture
 
 
@@ -25,7 +25,8 @@ class Model:
 def logits(model: Model, tokens: Int[Array, "B T"], lengths: Int[Array, " B"]) -> Float[Array, "B T V"]:
     """Next-token logits, float32, computed in the parameters' dtype; zero at and after each row's length."""
     tokens, lengths = jnp.asarray(tokens), jnp.asarray(lengths)
-    return _logits(model.architecture, model.params, tokens, lengths)
+    with mesh.of(model.params):
+        return _logits(model.architecture, model.params, tokens, lengths)
 
 
 def _plain(architecture: Architecture, params: decoder.Params, tokens: jax.Array, lengths: jax.Array) -> jax.Array:

@@ -14,20 +14,24 @@ from rlscale_jax.models.architecture import Architecture, RopeScaling
 
 
 def inverse_frequencies(architecture: Architecture) -> np.ndarray:
-    """Radians per position for each of the H/2 rotated pairs, float32."""
+    """Radians per position for each of the H/2 rotated pairs, float32.
+
+    Rounded to float32 where the reference implementation rounds: at position 10^4 one unit in the last place of a
+    frequency is already 1e-3 radians.
+    """
     h = architecture.head_dim
-    freqs = 1.0 / architecture.rope_theta ** (np.arange(0, h, 2, dtype=np.float64) / h)
-    if architecture.rope_scaling:
-        freqs = _stretch(freqs, architecture.rope_scaling)
-    return freqs.astype(np.float32)
+    exponents = np.arange(0, h, 2, dtype=np.float32) / np.float32(h)
+    powers = architecture.rope_theta ** exponents.astype(np.float64)
+    freqs = np.float32(1) / powers.astype(np.float32)
+    return _stretch(freqs, architecture.rope_scaling) if architecture.rope_scaling else freqs
 
 
 def _stretch(freqs: np.ndarray, scaling: RopeScaling) -> np.ndarray:
     """Divides slow frequencies by the factor, keeps fast ones, blends between."""
-    turns = scaling.original_max_position * freqs / (2 * math.pi)  # full turns within the original context
+    turns = scaling.original_max_position / (2 * math.pi / freqs)  # full turns within the original context
     blend = (turns - scaling.low_freq_factor) / (scaling.high_freq_factor - scaling.low_freq_factor)
     blend = np.clip(blend, 0.0, 1.0)
-    return freqs * (blend + (1 - blend) / scaling.factor)
+    return ((1 - blend) * freqs / scaling.factor + blend * freqs).astype(np.float32)
 
 
 def tables(

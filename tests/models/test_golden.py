@@ -1,0 +1,91 @@
+"""Logits, log-probs, greedy tokens, loss and gradients against Hugging Face, for every supported variety."""
+
+import functools
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rlscale_jax import models
+from rlscale_jax.models import attention, decoder, hf_names
+
+GOLDEN = pathlib.Path(__file__).parent.parent / "golden" / "models"
+VARIETIES = sorted(folder.name for folder in GOLDEN.iterdir())
+
+
+@functools.cache
+def load(variety):
+    model = models.load_pretrained(GOLDEN / variety, dtype=jnp.float32)
+    return model, dict(np.load(GOLDEN / variety / "expected.npz"))
+
+
+@functools.partial(jax.jit, static_argnums=0, static_argnames="compute_dtype")
+def forward(architecture, params, tokens, first_position, compute_dtype=jnp.float32):
+    positions = first_position + jnp.broadcast_to(jnp.arange(tokens.shape[1]), tokens.shape)
+    hidden, _ = decoder.hidden_states(
+        architecture, params, tokens, positions, attention.causal_attend(), compute_dtype=compute_dtype
+    )
+    return decoder.unembed(params, hidden)
+
+
+def next_logprobs(logits, tokens):
+    chosen = jnp.take_along_axis(jax.nn.log_softmax(logits[:, :-1]), tokens[:, 1:, None], axis=-1)
+    return chosen[..., 0]
+
+
+def loss(params, architecture, expected):
+    logprobs = next_logprobs(
+        forward(architecture, params, expected["tokens"], expected["first_position"]), expected["tokens"]
+    )
+    real = np.arange(1, expected["tokens"].shape[1]) < expected["lengths"][:, None]
+    return -jnp.sum(jnp.where(real, logprobs, 0)) / real.sum()
+
+
+def test_varieties_are_there():
+    assert len(VARIETIES) == 9
+
+
+@pytest.mark.parametrize("variety", VARIETIES)
+def test_logits_and_logprobs(variety):
+    model, expected = load(variety)
+    real = np.arange(expected["tokens"].shape[1]) < expected["lengths"][:, None]
+    ours = forward(model.architecture, model.params, expected["tokens"], expected["first_position"])
+    np.testing.assert_allclose(np.where(real[..., None], ours, 0), expected["logits"], rtol=0, atol=2e-4)
+    logprobs = np.where(real[:, 1:], next_logprobs(ours, expected["tokens"]), 0)
+    np.testing.assert_allclose(logprobs, expected["logprobs"], rtol=0, atol=2e-4)
+    np.testing.assert_array_equal(np.argmax(ours, -1)[real], np.argmax(expected["logits"], -1)[real])
+    if expected["first_position"] == 0:
+        public = models.logits(model, expected["tokens"], expected["lengths"])
+        np.testing.assert_allclose(public, expected["logits"], rtol=0, atol=2e-4)
+
+
+@pytest.mark.parametrize("variety", VARIETIES)
+def test_greedy_tokens(variety):
+    model, expected = load(variety)
+    start, greedy = int(expected["greedy_prompt"]), expected["greedy"]
+    tokens = np.zeros((1, start + len(greedy)), np.int32)
+    tokens[0, :start] = expected["tokens"][0, :start]
+    for filled in range(start, tokens.shape[1]):
+        tokens[0, filled] = np.argmax(models.logits(model, tokens, np.array([filled]))[0, filled - 1])
+    np.testing.assert_array_equal(tokens[0, start:], greedy)
+
+
+@pytest.mark.parametrize("variety", VARIETIES)
+def test_loss_and_gradients(variety):
+    model, expected = load(variety)
+    value, grads = jax.value_and_grad(loss)(model.params, model.architecture, expected)
+    np.testing.assert_allclose(value, expected["loss"], rtol=0, atol=1e-5)
+    wanted = dict(zip(expected["grad_names"], expected["grad_norms"], strict=True))
+    norms = {}
+    for leaf in hf_names.leaves(model.architecture):
+        array = functools.reduce(lambda tree, key: tree[key], leaf.path, grads)
+        for layer, name in enumerate(leaf.names):
+            norms[name] = np.linalg.norm(np.asarray(array[layer] if leaf.stacked else array))
+    assert set(norms) == set(wanted)
+    # k's bias adds the same to all scores of a query: without rotary positions its gradient would be zero, and
+    # what is left is a difference of large numbers.
+    floor = 1e-6 * max(wanted.values())
+    for name, norm in norms.items():
+        np.testing.assert_allclose(norm, wanted[name], rtol=1e-4, atol=floor, err_msg=name)
