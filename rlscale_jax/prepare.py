@@ -1,6 +1,7 @@
 """Data sets: the study's parquet files to verified, overlap-free problem sets."""
 
 import json
+import pathlib
 
 from absl import flags
 from etils import epath
@@ -31,8 +32,10 @@ def main(argv) -> None:
     target = epath.Path(_TARGET.value)
     source = epath.Path(_SOURCE.value)
     if _SOURCE.value == "hub":
+        if "://" in _TARGET.value:
+            raise ValueError(f"--source=hub needs a local --target, not {_TARGET.value}; copy it there afterwards")
         source = target / "downloads"
-        hub.fetch(source)
+        hub.fetch(pathlib.Path(source))
     reports = preparation.prepare(source, target, remove_overlap=_REMOVE.value)
     (target / "report.json").write_text(json.dumps(preparation.to_json(reports), indent=1) + "\n")
     print(preparation.table(reports))

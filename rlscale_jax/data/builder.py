@@ -104,7 +104,8 @@ def _features() -> tfds.features.FeaturesDict:
         {name: text() for name in names}
         | {
             "messages": tfds.features.Sequence({"role": text(), "content": text()}),
-            "difficulty": tfds.features.Scalar(np.float64),
+            # As bytes, because protocol buffers of examples hold floats in single precision only.
+            "difficulty": tfds.features.Tensor(shape=(), dtype=np.float64, encoding="bytes"),
         }
     )
 

@@ -5,17 +5,16 @@ repository at a fixed commit, not from their makers' repositories, because the p
 from the makers' questions and are what its models were asked.
 """
 
+import pathlib
 import shutil
 import urllib.error
 import urllib.request
 
-from etils import epath
-
 from rlscale_jax.data import study_files
 
 
-def fetch(directory: epath.Path) -> None:
-    """Downloads every file of `study_files.FILES` that `directory` (local) does not hold yet.
+def fetch(directory: pathlib.Path) -> None:
+    """Downloads every file of `study_files.FILES` that `directory` does not hold yet.
 
     Raises:
       ValueError: no network, or the repositories no longer hold the files.
@@ -27,7 +26,7 @@ def fetch(directory: epath.Path) -> None:
     published = _data_repository()
     for file in missing:
         if file.filename in published:
-            published[file.filename].copy(directory / file.filename)
+            shutil.copyfile(published[file.filename], directory / file.filename)
         elif file.code_path:
             _download(f"{study_files.CODE_REPOSITORY}/{file.code_path}/{file.filename}", directory / file.filename)
         else:
@@ -37,7 +36,7 @@ def fetch(directory: epath.Path) -> None:
             )
 
 
-def _data_repository() -> dict[str, epath.Path]:
+def _data_repository() -> dict[str, pathlib.Path]:
     """The parquet files of the data repository by name, in huggingface_hub's cache."""
     try:
         import huggingface_hub
@@ -49,10 +48,10 @@ def _data_repository() -> dict[str, epath.Path]:
         )
     except Exception as error:  # its HTTP library's errors share no base class with its own
         raise ValueError(_unreachable(f"huggingface.co/datasets/{study_files.DATA_REPOSITORY}", error)) from error
-    return {path.name: path for path in epath.Path(snapshot).rglob("*.parquet")}
+    return {path.name: path for path in pathlib.Path(snapshot).rglob("*.parquet")}
 
 
-def _download(path: str, target: epath.Path) -> None:
+def _download(path: str, target: pathlib.Path) -> None:
     url = f"https://raw.githubusercontent.com/{path}"
     partial = target.with_suffix(".partial")  # an interrupted download is not taken for the file
     try:

@@ -34,3 +34,16 @@ class Problem:
     def text(self) -> str:
         """What the conversation says, roles left out."""
         return "\n".join(message["content"] for message in self.messages)
+
+
+def to_messages(prompt) -> tuple[Mapping[str, str], ...]:
+    """The messages of a prompt column: a text is one user turn, a list of messages stands for itself.
+
+    Raises:
+      ValueError: something else.
+    """
+    if isinstance(prompt, str):
+        return ({"role": "user", "content": prompt},)
+    if isinstance(prompt, list) and all(isinstance(message, Mapping) for message in prompt):
+        return tuple({name: message.get(name) for name in ("role", "content")} for message in prompt)
+    raise ValueError(f"prompt is {prompt!r}; expected a text or a list of messages with role and content")

@@ -10,7 +10,7 @@ import json
 import math
 from collections.abc import Mapping
 
-from rlscale_jax.data.record import Problem
+from rlscale_jax.data.record import Problem, to_messages
 
 PASS_RATE = "qwen2.5_7b_pass_rate"  # of Qwen2.5-7B-Instruct, says the paper
 
@@ -24,6 +24,8 @@ def study_problem(row: Mapping, name: str, number: int) -> Problem:
     missing = {"data_source", "prompt", "reward_model"} - set(row)
     if missing:
         raise ValueError(f"no {', '.join(sorted(missing))}; the columns here are {sorted(row)}")
+    if (row["reward_model"] or {}).get("ground_truth") is None:
+        raise ValueError(f"reward_model is {row['reward_model']!r}; expected ground_truth in it")
     extra = row.get("extra_info") or {}
     pass_rate = extra.get(PASS_RATE)
     return Problem(
@@ -37,26 +39,21 @@ def study_problem(row: Mapping, name: str, number: int) -> Problem:
     )
 
 
-def _messages(prompt: list[Mapping[str, str]]) -> tuple[Mapping[str, str], ...]:
-    if len(prompt) == 1 and prompt[0]["content"].startswith("[{"):
-        inner = _literal(prompt[0]["content"])
-        if inner is not None:
-            prompt = inner
-    return tuple({"role": message["role"], "content": message["content"]} for message in prompt)
+def _messages(prompt) -> tuple[Mapping[str, str], ...]:
+    messages = to_messages(prompt)
+    if len(messages) == 1 and str(messages[0]["content"]).startswith("[{"):
+        return _literal(messages[0]["content"]) or messages
+    return messages
 
 
-def _literal(content: str) -> list[Mapping[str, str]] | None:
-    """A printed list of messages; None for a text that merely begins like one."""
+def _literal(content: str) -> tuple[Mapping[str, str], ...]:
+    """A printed list of messages; nothing for a text that merely begins like one."""
     try:
         value = ast.literal_eval(content)
     except (ValueError, SyntaxError):
-        return None
-    is_messages = isinstance(value, list) and value and all(_is_message(entry) for entry in value)
-    return value if is_messages else None
-
-
-def _is_message(entry) -> bool:
-    return isinstance(entry, dict) and {"role", "content"} <= set(entry)
+        return ()
+    is_messages = all(isinstance(entry, dict) and {"role", "content"} <= set(entry) for entry in value)
+    return to_messages(value) if is_messages else ()
 
 
 def _ground_truth(value) -> str:

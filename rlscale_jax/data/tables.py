@@ -14,7 +14,7 @@ import pyarrow
 import pyarrow.parquet
 from etils import epath
 
-from rlscale_jax.data.record import Problem
+from rlscale_jax.data.record import Problem, to_messages
 from rlscale_jax.data.study_rows import study_problem
 
 SUFFIXES = (".jsonl", ".parquet")
@@ -38,10 +38,7 @@ def read_table(path: os.PathLike | str) -> tuple[Problem, ...]:
 
 def _rows(file: epath.Path) -> Iterator[tuple[int, Mapping]]:
     if file.suffix == ".parquet":
-        # Arrow's own threads on a Python file object now and then abort the process at its end.
-        content = pyarrow.BufferReader(file.read_bytes())
-        table = pyarrow.parquet.read_table(content, use_threads=False, pre_buffer=False)
-        yield from enumerate(table.to_pylist())
+        yield from enumerate(_parquet(file))
         return
     with file.open("r") as stream:
         for number, line in enumerate(stream):
@@ -52,6 +49,15 @@ def _rows(file: epath.Path) -> Iterator[tuple[int, Mapping]]:
             except ValueError as error:
                 raise ValueError(f"{file}, row {number}: not JSON: {error}") from error
             yield number, row
+
+
+def _parquet(file: epath.Path) -> list[Mapping]:
+    # Arrow's own threads on a Python file object now and then abort the process at its end.
+    content = pyarrow.BufferReader(file.read_bytes())
+    try:
+        return pyarrow.parquet.read_table(content, use_threads=False, pre_buffer=False).to_pylist()
+    except pyarrow.ArrowException as error:
+        raise ValueError(f"{file} cannot be read as parquet: {error}") from error
 
 
 def _problem(row: Mapping, stem: str, number: int) -> Problem:
@@ -66,19 +72,11 @@ def _problem(row: Mapping, stem: str, number: int) -> Problem:
         problem_id=str(row.get("id", f"{stem}/{number}")),
         domain=str(row.get("domain", "math")),
         data_source=str(row.get("data_source", stem)),
-        messages=_messages(row["prompt"]),
+        messages=to_messages(row["prompt"]),
         ground_truth=_answer(row["answer"]),
         difficulty=_difficulty(row),
         provenance=f"{stem}:{number}",
     )
-
-
-def _messages(prompt) -> tuple[Mapping[str, str], ...]:
-    if isinstance(prompt, str):
-        return ({"role": "user", "content": prompt},)
-    if isinstance(prompt, list) and all(isinstance(message, Mapping) for message in prompt):
-        return tuple({name: message.get(name) for name in ("role", "content")} for message in prompt)
-    raise ValueError(f"prompt is {prompt!r}; expected a text or a list of messages")
 
 
 def _answer(answer) -> str:

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from rlscale_jax import tokenizers
 from rlscale_jax.tokenizers.training import train_sentencepiece
 
-
 VOCAB = 48
 
 
