@@ -1,0 +1,70 @@
+"""Compiles a program ahead of time and reads what the compiler knows: memory on a device, collectives, or no fit."""
+
+import dataclasses
+import re
+import time
+
+from rlscale_jax.planning import collectives, flops
+from rlscale_jax.planning.programs import Program
+from rlscale_jax.planning.topologies import GIB
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Memory:
+    """Bytes on one device: what comes in (donated arguments are reused), what is new in the result, scratch space."""
+
+    arguments: int
+    new_outputs: int
+    temporaries: int
+    code: int
+
+    @property
+    def total(self) -> int:
+        return self.arguments + self.new_outputs + self.temporaries + self.code
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Compiled:
+    """What is known of a compiled program. `memory` is None where it does not fit; `over` then says by the compiler."""
+
+    name: str
+    memory: Memory | None
+    over: str
+    compile_secs: float
+    flops: float  # of all devices, one run
+    traffic: tuple[collectives.Traffic, ...]
+
+
+def compile_program(program: Program) -> Compiled:
+    """Traces, counts, lowers and compiles. A program that does not fit is a result, not an error."""
+    begin = time.perf_counter()
+    traced = program.trace()
+    work = flops.count(traced.jaxpr, loop_steps=program.loop_steps)
+    lowered = traced.lower(lowering_platforms=("tpu",))
+    try:
+        compiled = lowered.compile()
+    except Exception as error:  # XLA's type for this is private; anything but memory is raised again
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        secs = time.perf_counter() - begin
+        over = _over(str(error))
+        return Compiled(name=program.name, memory=None, over=over, compile_secs=secs, flops=work, traffic=())
+    stats = compiled.memory_analysis()
+    memory = Memory(
+        arguments=stats.argument_size_in_bytes,
+        new_outputs=stats.output_size_in_bytes - stats.alias_size_in_bytes,
+        temporaries=stats.temp_size_in_bytes,
+        code=stats.generated_code_size_in_bytes,
+    )
+    traffic = collectives.read(compiled.as_text(), program.mesh, loop_steps=program.loop_steps)
+    secs = time.perf_counter() - begin
+    return Compiled(name=program.name, memory=memory, over="", compile_secs=secs, flops=work, traffic=traffic)
+
+
+def _over(message: str) -> str:
+    found = re.search(r"\(([\d.]+[KMGT])\) exceeds available HBM \(([\d.]+[KMGT])\)", message)
+    return f"needs {found[1]}iB of {found[2]}iB" if found else message.splitlines()[0][:200]
+
+
+def gib(size: float) -> float:
+    return size / GIB

@@ -1,0 +1,69 @@
+"""FLOPs counted from a program's own trace: every matrix product times the trips of the loops around it.
+
+A multiplication and an addition are two. Kernels, whose bodies are opaque, are counted by formula from the shapes they
+are called with. Products inside `shard_map` are per device and are multiplied by the devices they run on. The count is
+of all devices together; element-wise work is left out.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from jax.extend import core
+
+_INNER = ("jaxpr", "call_jaxpr", "fun_jaxpr")  # parameters that hold a called program
+# products of [queries x keys x head] that a splash kernel makes for each visible pair
+_SPLASH_PRODUCTS = {"fwd": 2, "dq": 3, "dkv": 4}
+
+
+def count(closed: core.ClosedJaxpr, *, loop_steps: int = 1) -> float:
+    """FLOPs of one call; `loop_steps` are the trips of each `while` loop."""
+    return _jaxpr(closed.jaxpr, loop_steps)
+
+
+def _jaxpr(jaxpr: Any, loop_steps: int) -> float:
+    return sum(_equation(equation, loop_steps) for equation in jaxpr.eqns)
+
+
+def _equation(equation: Any, loop_steps: int) -> float:
+    name, params = equation.primitive.name, equation.params
+    counters: dict[str, Callable[[], float]] = {
+        "dot_general": lambda: _dot(equation),
+        "pallas_call": lambda: _kernel(equation),
+        "scan": lambda: params["length"] * _inner(params["jaxpr"], loop_steps),
+        "while": lambda: loop_steps * _inner(params["body_jaxpr"], loop_steps),
+        "cond": lambda: max(_inner(branch, loop_steps) for branch in params["branches"]),
+        "shard_map": lambda: params["mesh"].size * _inner(params["jaxpr"], loop_steps),
+    }
+    if name in counters:
+        return counters[name]()
+    if name.startswith(("conv_general", "ragged_dot")):
+        raise NotImplementedError(f"{name} is not counted")
+    return sum(_inner(params[key], loop_steps) for key in _INNER if key in params)
+
+
+def _inner(program: Any, loop_steps: int) -> float:
+    return _jaxpr(getattr(program, "jaxpr", program), loop_steps)
+
+
+def _dot(equation: Any) -> float:
+    (contracted, _), _ = equation.params["dimension_numbers"]
+    left = equation.invars[0].aval.shape
+    return 2.0 * math.prod(equation.outvars[0].aval.shape) * math.prod(left[axis] for axis in contracted)
+
+
+def _kernel(equation: Any) -> float:
+    """A splash attention kernel over causal rows whose last query sees every key.
+
+    Raises:
+      NotImplementedError: a kernel without a formula here.
+    """
+    name = str(equation.params.get("name_and_src_info", equation.params.get("name", "")))
+    kind = next((kind for kind in _SPLASH_PRODUCTS if f"splash_mqa_{kind}" in name), None)
+    if kind is None:
+        raise NotImplementedError(f"kernel {name} is not counted")
+    tensors = [v.aval.shape for v in equation.invars if len(v.aval.shape) >= 3 and v.aval.dtype.itemsize == 2]
+    queries, keys = tensors[0], tensors[1]
+    num_queries, num_keys, head = queries[-2], keys[-2], queries[-1]
+    pairs = num_queries * (num_keys - num_queries) + num_queries * (num_queries + 1) / 2
+    return _SPLASH_PRODUCTS[kind] * 2.0 * math.prod(queries[:-2]) * pairs * head
