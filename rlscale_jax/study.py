@@ -25,12 +25,10 @@ def main(_) -> None:
     study = grid.expand(study, SWEEP.value)
     validation.validate(study)
     workdir = pathlib.Path(WORKDIR.value)
-    failed = runner.run_all(study, workdir)
-    results.write(study, workdir)
-    if failed:
-        raise ValueError(
-            f"{len(failed)} runs failed and are not in the report: {', '.join(failed)} (see their log.txt)"
-        )
+    problems = [f"{name} failed; see its output.txt" for name in runner.run_all(study, workdir)]
+    problems += results.write(study, workdir)
+    if problems:
+        raise ValueError("the study is not complete:\n" + "\n".join(f"  {problem}" for problem in problems))
 
 
 if __name__ == "__main__":

@@ -9,15 +9,25 @@ from rlscale_jax.laws import Fit, summary
 from rlscale_jax.studies import gather
 
 
-def write(study: Study, workdir: pathlib.Path) -> None:
-    """Gathers what runs have recorded, fits each resource, prints the laws and writes the report."""
+def write(study: Study, workdir: pathlib.Path) -> list[str]:
+    """Gathers what runs have recorded, fits each resource, prints the laws and writes the report.
+
+    Returns what could not be done, in words: a law that the curves at hand do not carry leaves the rest standing.
+    """
     rows = gather.write(workdir)
-    fits = {resource: _fit(workdir, resource, study.fit) for resource in study.fit.resources}
-    write_json(workdir / "fits.json", {resource: fit.to_json() for resource, fit in fits.items()})
-    page = report.write(workdir, fits)
-    for fit in fits.values():
-        print(summary.text(fit))
-    print(f"{rows} evaluations in {workdir / 'curves.csv'}; report: {page}")
+    print(f"{rows} evaluations gathered in {workdir / 'curves.csv'}")
+    fits: dict[str, Fit] = {}
+    problems = []
+    for resource in study.fit.resources:
+        try:
+            fits[resource] = _fit(workdir, resource, study.fit)
+            print(summary.text(fits[resource]))
+        except ValueError as error:
+            problems.append(f"no law for {resource}: {error}")
+    if fits:
+        write_json(workdir / "fits.json", {resource: fit.to_json() for resource, fit in fits.items()})
+        print(f"report: {report.write(workdir, fits)}")
+    return problems
 
 
 def _fit(workdir: pathlib.Path, resource: str, config: FitConfig) -> Fit:

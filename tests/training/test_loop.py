@@ -1,0 +1,135 @@
+"""A whole run: its records, resume after an interruption, and what it refuses."""
+
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from rlscale_jax.experiment.config import to_dict
+from rlscale_jax.experiment.records import RecordFile
+from rlscale_jax.training import assets, loop
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+def ready(tiny, tiny_assets, **changes):
+    return assets.ensure(tiny.experiment(**changes), tiny_assets, log_path=tiny_assets / "log.txt")
+
+
+@pytest.fixture(scope="module")
+def finished(tiny, tiny_assets, tmp_path_factory) -> pathlib.Path:
+    directory = tmp_path_factory.mktemp("run")
+    loop.train(ready(tiny, tiny_assets), directory)
+    return directory
+
+
+def rows(directory: pathlib.Path, name: str = "metrics.jsonl") -> list[dict]:
+    return RecordFile(directory / name).rows()
+
+
+def test_a_run_records_every_step_once(finished):
+    kept = rows(finished)
+    assert [row["step"] for row in kept] == [0, 1, 2, 3, 4, 5]
+    assert [row["step"] for row in kept if "scaling/test_loss" in row] == [0, 2, 4, 5]
+    assert [row["scaling/samples"] for row in kept] == [0, 8, 16, 24, 32, 40]
+    assert json.loads((finished / "done.json").read_text()) == {"steps": 5}
+
+
+def test_metrics_carry_the_names_that_users_know(finished):
+    expected = {
+        *("critic/rewards/mean", "actor/pg_loss", "actor/kl_loss", "actor/ppo_kl", "actor/pg_clipfrac"),
+        *("actor/pg_clipfrac_lower", "actor/entropy", "actor/grad_norm", "actor/lr", "frac_reward_zero_std"),
+        *(f"response_length/{part}" for part in ("mean", "max", "min", "clip_ratio")),
+        *(f"prompt_length/{part}" for part in ("mean", "max", "min")),
+        *(f"training/rollout_probs_diff_{part}" for part in ("mean", "max", "std")),
+        *("perf/total_num_tokens", "perf/time_per_step", "perf/throughput", "val-core/heldout/acc/mean@1"),
+        *(f"timing_s/{part}" for part in ("gen", "reward", "old_log_prob", "update_actor", "testing", "step")),
+        *(f"scaling/{part}" for part in ("samples", "tokens", "flops_paper", "flops_total", "n_nominal")),
+        *("scaling/n_nonembed", "scaling/test_loss", "scaling/test_loss_se"),
+        *(f"reward/{status}_rate" for status in ("unboxed", "timeout", "parse_fail")),
+    }
+    assert expected <= rows(finished)[-1].keys()
+
+
+def test_outcomes_and_test_loss_agree(finished):
+    outcomes = {
+        row["step"]: row["correct"][0] for row in rows(finished, "outcomes.jsonl") if row["source"] == "heldout"
+    }
+    for row in rows(finished):
+        if "scaling/test_loss" in row:
+            answers = outcomes[row["step"]]
+            assert row["scaling/test_loss"] == pytest.approx(1 - answers.count("1") / len(answers))
+
+
+def test_a_finished_run_returns_at_once(finished, tiny, tiny_assets):
+    before = (finished / "metrics.jsonl").read_bytes()
+    start = time.monotonic()
+    loop.train(ready(tiny, tiny_assets), finished)
+    assert time.monotonic() - start < 1.0
+    assert (finished / "metrics.jsonl").read_bytes() == before
+
+
+@pytest.mark.parametrize("stop_at", [1, 3, 5])
+def test_an_interrupted_run_goes_on_to_the_same_numbers(finished, tiny, tiny_assets, tmp_path, monkeypatch, stop_at):
+    append = RecordFile.append
+
+    def interrupt(self, row):
+        append(self, row)
+        if self.path.name == "metrics.jsonl" and row["step"] == stop_at:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(RecordFile, "append", interrupt)
+        loop.train(ready(tiny, tiny_assets), tmp_path)
+    loop.train(ready(tiny, tiny_assets), tmp_path)
+    assert tiny.without_times(rows(tmp_path)) == tiny.without_times(rows(finished))
+    assert rows(tmp_path, "outcomes.jsonl") == rows(finished, "outcomes.jsonl")
+
+
+def test_seeds_differ_and_equal_seeds_agree(finished, tiny, tiny_assets, tmp_path):
+    loop.train(ready(tiny, tiny_assets), tmp_path / "again")
+    assert tiny.without_times(rows(tmp_path / "again")) == tiny.without_times(rows(finished))
+    loop.train(ready(tiny, tiny_assets, seed=1, num_steps=2), tmp_path / "other")
+    assert rows(tmp_path / "other")[1]["actor/entropy"] != rows(finished)[1]["actor/entropy"]
+
+
+def test_a_changed_config_is_refused_by_field(finished, tiny, tiny_assets):
+    changed = ready(tiny, tiny_assets)
+    changed.grpo.clip_low = 0.1
+    with pytest.raises(ValueError, match=r"grpo\.clip_low: was 0.2, now 0.1"):
+        loop.train(changed, finished)
+
+
+def test_more_steps_go_on_from_the_end(finished, tiny, tiny_assets, tmp_path):
+    shutil.copytree(finished, tmp_path / "longer")
+    loop.train(ready(tiny, tiny_assets, num_steps=6), tmp_path / "longer")
+    assert [row["step"] for row in rows(tmp_path / "longer")] == [0, 1, 2, 3, 4, 5, 6]
+
+
+def test_too_little_data_is_said_before_anything_runs(tiny, tiny_assets, tmp_path):
+    with pytest.raises(ValueError, match="fill only 8 steps"):
+        loop.train(ready(tiny, tiny_assets, num_steps=9), tmp_path)
+
+
+@pytest.mark.slow
+def test_kill_9_loses_nothing_that_matters(finished, tiny, tiny_assets, tmp_path):
+    """The worker process of a study is killed again and again; the numbers are those of the undisturbed run."""
+    directory = tmp_path / "run"
+    directory.mkdir()
+    (directory / "study_config.json").write_text(json.dumps(to_dict(tiny.experiment())))
+    command = [sys.executable, "-m", "rlscale_jax.studies.worker", str(directory), str(tiny_assets)]
+    environment = os.environ | {"RLSCALE_CACHE_DIR": str(tmp_path / "cache"), "PYTHONPATH": str(ROOT)}
+    for step in (1, 3, 4):
+        process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while not any(row["step"] >= step for row in rows(directory)) and process.poll() is None:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    subprocess.run(command, env=environment, check=True)
+    assert tiny.without_times(rows(directory)) == tiny.without_times(rows(finished))
