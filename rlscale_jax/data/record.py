@@ -10,7 +10,7 @@ class Problem:
     """One problem of a training or evaluation set.
 
     Raises:
-      ValueError: no messages, or a message without role and content.
+      ValueError: no messages, a message without role and content, or text that is no Unicode.
     """
 
     problem_id: str  # unique within its set
@@ -29,6 +29,7 @@ class Problem:
         for message in self.messages:
             if {type(message.get("role")), type(message.get("content"))} != {str}:
                 raise ValueError(f"problem {self.problem_id!r}: expected role and content, got {message!r}")
+        f"{self.text}{self.ground_truth}".encode()  # half a surrogate pair, from JSON, is an error here and not later
 
     @property
     def text(self) -> str:

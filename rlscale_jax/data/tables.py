@@ -40,7 +40,7 @@ def _rows(file: epath.Path) -> Iterator[tuple[int, Mapping]]:
     if file.suffix == ".parquet":
         yield from enumerate(_parquet(file))
         return
-    with file.open("r") as stream:
+    with file.open("r", encoding="utf-8-sig") as stream:
         for number, line in enumerate(stream):
             if not line.strip():
                 continue
@@ -69,14 +69,18 @@ def _problem(row: Mapping, stem: str, number: int) -> Problem:
         if row.get(column) in (None, "", []):
             raise ValueError(f"no {column}; the columns here are {sorted(row)}")
     return Problem(
-        problem_id=str(row.get("id", f"{stem}/{number}")),
-        domain=str(row.get("domain", "math")),
-        data_source=str(row.get("data_source", stem)),
+        problem_id=_text(row, "id", f"{stem}/{number}"),
+        domain=_text(row, "domain", "math"),
+        data_source=_text(row, "data_source", stem),
         messages=to_messages(row["prompt"]),
         ground_truth=_answer(row["answer"]),
         difficulty=_difficulty(row),
         provenance=f"{stem}:{number}",
     )
+
+
+def _text(row: Mapping, column: str, default: str) -> str:
+    return default if row.get(column) is None else str(row[column])
 
 
 def _answer(answer) -> str:
@@ -87,7 +91,10 @@ def _difficulty(row: Mapping) -> float:
     if row.get("difficulty") is not None and row.get("pass_rate") is not None:
         raise ValueError("both difficulty and pass_rate; give one")
     if row.get("pass_rate") is not None:
-        return 1.0 - _number(row, "pass_rate")
+        pass_rate = _number(row, "pass_rate")
+        if not 0 <= pass_rate <= 1:
+            raise ValueError(f"pass_rate is {pass_rate:g}; expected a share between 0 and 1")
+        return 1.0 - pass_rate
     return _number(row, "difficulty") if row.get("difficulty") is not None else math.nan
 
 

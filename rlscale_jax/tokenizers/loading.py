@@ -1,6 +1,7 @@
 """Reads a tokenizer from a model's directory, or from the files that a checkpoint carries."""
 
 import datetime
+import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -80,12 +81,20 @@ def from_files(files: Mapping[str, bytes], *, clock: Clock = datetime.datetime.n
     eos_ids, pad_id = settings.eos_ids(codec), settings.pad_id(codec)
     template = settings.chat_template
     return _LoadedTokenizer(
-        files={name: files[name] for name in CARRIED if name in files},
+        files=_carried(files, settings, eos_ids),
         eos_ids=eos_ids,
         pad_id=pad_id,
         codec=codec,
         template=ChatTemplate(template, settings.special_tokens, clock=clock) if template else None,
     )
+
+
+def _carried(files: Mapping[str, bytes], settings: Settings, eos_ids: tuple[int, ...]) -> dict[str, bytes]:
+    carried = {name: files[name] for name in CARRIED if name in files}
+    if "eos_token" not in settings.special_tokens and not settings.generation.get("eos_token_id"):
+        generation = {**settings.generation, "eos_token_id": list(eos_ids)}  # known from config.json alone
+        carried["generation_config.json"] = json.dumps(generation).encode()
+    return carried
 
 
 def _codec(files: Mapping[str, bytes], settings: Settings) -> Codec:

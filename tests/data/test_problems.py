@@ -116,6 +116,13 @@ def test_jsonl_of_a_users_own(tmp_path):
     )
 
 
+def test_jsonl_with_a_byte_order_mark_windows_lines_and_empty_fields(tmp_path):
+    path = tmp_path / "own.jsonl"
+    path.write_bytes(b'\xef\xbb\xbf{"prompt": "\xc3\xa9", "answer": "1", "id": null, "data_source": null}\r\n')
+    (problem,) = read_problems(path)
+    assert (problem.text, problem.problem_id, problem.data_source) == ("é", "own/0", "own")
+
+
 def test_parquet_of_a_users_own(tmp_path):
     path = tmp_path / "own.parquet"
     pq.write_table(pa.table({"prompt": ["a", "b"], "answer": ["1", "2"], "difficulty": [None, 0.5]}), path)
@@ -138,6 +145,8 @@ def test_parquet_of_a_users_own(tmp_path):
         ),
         ('{"prompt": "a", ', "row 0: not JSON"),
         ("[1]", "expected an object"),
+        ('{"prompt": "a", "answer": "1", "pass_rate": 75}', "pass_rate is 75; expected a share"),
+        ('{"prompt": "\\ud800", "answer": "1"}', "row 0: .*surrogates"),
         ("\n", "holds no problems"),
         ('{"reward_model": {}, "prompt": []}', "no data_source"),
         ('{"reward_model": {}, "prompt": [], "data_source": "x"}', "reward_model"),

@@ -43,6 +43,13 @@ def test_stop_ids_come_from_the_file_nearest_to_generation(files, expected):
     assert tokenizers.from_files(files).eos_ids == expected
 
 
+def test_stop_ids_known_from_the_models_config_alone_are_carried_along():
+    files = plain_files(generation_config_json=None, tokenizer_config_json={}, config_json={"eos_token_id": [5, 6]})
+    carried = tokenizers.from_files(files).files
+    assert "config.json" not in carried
+    assert tokenizers.from_files(carried).eos_ids == (5, 6)
+
+
 def test_pad_comes_from_tokenizer_then_model_then_eos():
     own = {"eos_token": "<|stop|>"}
     assert tokenizers.from_files(plain_files()).pad_id == 290
