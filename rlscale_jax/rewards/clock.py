@@ -1,10 +1,16 @@
-"""Stops an item's clock while a worker imports what it needs for the first time."""
+"""The clock of the item at hand in a worker: stopped for imports, and a soft limit for algebra."""
 
 import contextlib
+import signal
+import threading
 from collections.abc import Callable, Iterator
 
 LOADING, STARTED = b"loading", b"started"
-_tell: Callable[[bytes], object] = lambda message: None
+_tell: Callable[[bytes], object] = bytes  # nobody listens
+
+
+class OutOfTime(BaseException):
+    """No Exception, so that a library's `except Exception` lets it pass."""
 
 
 def report_to(tell: Callable[[bytes], object]) -> None:
@@ -19,3 +25,25 @@ def stopped() -> Iterator[None]:
     _tell(LOADING)
     yield
     _tell(STARTED)
+
+
+@contextlib.contextmanager
+def at_most(secs: float) -> Iterator[None]:
+    """Raises OutOfTime in Python code that runs longer; C code ends only with its process.
+
+    Cheaper than killing the worker, which would have to import everything again. Main thread only.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def ring(*_):
+        raise OutOfTime
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, secs)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from rlscale_jax.rewards import choice, clock, code, math_answer, zebra
 from rlscale_jax.rewards.boxed import last_boxed
-from rlscale_jax.rewards.verdict import CRASHED, REFUSED, STATUSES, Verdict, decided, failed
+from rlscale_jax.rewards.verdict import CRASHED, REFUSED, STATUSES, TIMEOUT, Verdict, decided, failed
 
 Verifier = Callable[[str, str], Verdict]
 
@@ -64,6 +64,8 @@ def grade(data_source: str, response: str, ground_truth: str, verifier: Verifier
     try:
         grader = verifier or _MODULES[domain_of(data_source)].grade
         verdict = _as_verdict(grader(response, ground_truth))
+    except clock.OutOfTime:
+        verdict = failed(TIMEOUT)
     except Exception:
         logging.getLogger(__name__).exception("verifier for %s failed", data_source)
         verdict = failed(CRASHED)

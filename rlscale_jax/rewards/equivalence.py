@@ -20,6 +20,7 @@ from rlscale_jax.rewards.verdict import PARSE_FAIL, REFUSED, Verdict, decided, f
 
 MAX_CHARS = 2_000
 MAX_ALGEBRA_CHARS = 300
+ALGEBRA_SECS = 2.5
 _NAME = re.compile(
     r"(?:\\[A-Za-z]+|[A-Za-z|()\[\]:/' ,+*-]|\{[^{}\d]*\}|_(?:\{[^{}]*\}|.))+"
 )  # a left side that only names what is asked for: x, f(x), |AB|, a+b, S_{1}:S
@@ -34,7 +35,14 @@ def equivalent(box: str, ground_truth: str) -> Verdict:
         return failed(PARSE_FAIL)
     if compact(answer) == compact(gold):
         return decided(True)
-    return decided(_same(_read(gold, answer), _read(answer, gold)))
+    try:
+        return decided(_same(_read(gold, answer), _read(answer, gold)))
+    except TooLong:
+        return failed(REFUSED)
+
+
+class TooLong(ValueError):
+    """An answer that our grammar does not read, too long for math-verify."""
 
 
 def _read(text: str, other: str) -> Node:
@@ -303,16 +311,22 @@ def _same_value(gold: str, answer: str, gold_factor: Fraction, factor: Fraction)
     return bool(numeric.equal(*trees))
 
 
-_PROSE = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{4,}|__|[`'\"#@&;]|[A-Za-z]{3,}\(")
+_PROSE = re.compile(r"[^\x00-\x7f]|(?<![\\A-Za-z])[A-Za-z]{4,}|__|[`'\"#@&;]|[A-Za-z]{3,}\(")
 
 
 def _by_math_verify(gold: str, answer: str) -> bool:
-    """math-verify's opinion on what our grammar does not read; its timeouts are ours (the worker is killed)."""
-    if max(len(gold), len(answer)) > MAX_ALGEBRA_CHARS or _PROSE.search(gold) or _PROSE.search(answer):
+    """math-verify's opinion on what our grammar does not read. Its own alarms are off: the clock is ours.
+
+    Raises: TooLong, OutOfTime.
+    """
+    if _PROSE.search(gold) or _PROSE.search(answer):
         return False
+    if max(len(gold), len(answer)) > MAX_ALGEBRA_CHARS:
+        raise TooLong
     parse, verify = _math_verify()
-    gold_value, value = parse(f"${gold}$", parsing_timeout=None), parse(f"${answer}$", parsing_timeout=None)
-    return bool(gold_value and value) and verify(gold_value, value, timeout_seconds=None)
+    with clock.at_most(ALGEBRA_SECS):
+        gold_value, value = parse(f"${gold}$", parsing_timeout=None), parse(f"${answer}$", parsing_timeout=None)
+        return bool(gold_value and value) and verify(gold_value, value, timeout_seconds=None)
 
 
 @cache

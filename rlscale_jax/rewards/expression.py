@@ -9,6 +9,7 @@ import re
 from fractions import Fraction
 
 MAX_DEPTH = 40
+MAX_TOKENS = 400  # also bounds the depth of trees: a chain of factors leans to the left
 MAX_DIGITS = 2_000
 
 _TOKEN = re.compile(
@@ -102,6 +103,8 @@ def read(text: str) -> tuple:
     if _WORD.search(text):
         raise Unreadable(f"words in {text[:80]!r}")
     reader = _Reader(text)
+    if len(reader.tokens) > MAX_TOKENS:
+        raise Unreadable(f"{len(reader.tokens)} tokens")
     tree = reader.sum(0)
     if reader.place != len(reader.tokens):
         raise Unreadable(f"cannot read {text[:80]!r} from token {reader.place}")

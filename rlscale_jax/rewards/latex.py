@@ -21,6 +21,7 @@ _SYMBOLS = {
         "∠": r"\angle ", "△": r"\triangle ", "：": ":", "，": ",", "（": "(", "）": ")", "％": "%",
     }.items()
 }  # fmt: skip
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
 _VULGAR = re.compile("[¼½¾⅐-⅞]")
 _TEXT_COMMAND = re.compile(
     r"\\(?:text|textbf|textit|textnormal|textrm|texttt|textsf|mbox|hbox|mathrm|mathbf|mathit|mathsf|mathtt|"
@@ -71,7 +72,7 @@ _SPACED_THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?: \d{3})+(?![\d,])")
 
 def normalize(text: str) -> str:
     """One spelling of `text` (see the module). Idempotent up to spacing; single spaces are kept."""
-    text = _single_backslashes(_unicode(text))
+    text = _single_backslashes(_unicode(_CONTROL.sub(" ", text)))
     text = re.sub(r"\\(?:boxed|fbox)\s*(?=\{)", "", text)
     for pattern, new in _REWRITES:
         text = pattern.sub(new, text)

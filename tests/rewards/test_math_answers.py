@@ -40,7 +40,7 @@ def test_peers_cases_are_right(shared_data):
         (r"first \boxed{1}, then \boxed{2}", "2"),
         (r"\boxed{\frac{1}{2}}", r"\frac{1}{2}"),
         (r"\boxed{1} and \boxed{2", "1"),
-        (r"\boxed{\boxed{3}}", r"\boxed{3}"),
+        (r"\boxed{\boxed{3}}", "3"),
         (r"\boxed {4}", "4"),
         (r"\boxed{\{1, 2\}}", r"\{1, 2\}"),
         (r"\fbox{5}", "5"),
