@@ -5,6 +5,7 @@ Columns: `prompt` (a text, or a list of {"role", "content"}) and `answer`; furth
 Rows in the layout of the study's own files, with `reward_model`, are read as they are.
 """
 
+import codecs
 import json
 import math
 import os
@@ -40,15 +41,14 @@ def _rows(file: epath.Path) -> Iterator[tuple[int, Mapping]]:
     if file.suffix == ".parquet":
         yield from enumerate(_parquet(file))
         return
-    with file.open("r", encoding="utf-8-sig") as stream:
-        for number, line in enumerate(stream):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except ValueError as error:
-                raise ValueError(f"{file}, row {number}: not JSON: {error}") from error
-            yield number, row
+    for number, line in enumerate(file.read_bytes().removeprefix(codecs.BOM_UTF8).splitlines()):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise ValueError(f"{file}, row {number}: not JSON: {error}") from error
+        yield number, row
 
 
 def _parquet(file: epath.Path) -> list[Mapping]:

@@ -4,6 +4,7 @@ import json
 import math
 import subprocess
 import sys
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -40,7 +41,7 @@ def test_a_written_set_comes_back_exactly_and_in_order(rows, tmp_path):
 
 
 def test_a_written_set_is_an_ordinary_array_record_data_set(tmp_path, graded):
-    builder = tfds.builder_from_directory(write_problems(graded(5), tmp_path, name="train"))
+    builder: Any = tfds.builder_from_directory(write_problems(graded(5), tmp_path, name="train"))
     assert builder.info.file_format.value == "array_record"
     source = builder.as_data_source()["problems"]
     assert [example["problem_id"].decode() for example in source] == [p.problem_id for p in graded(5)]
@@ -144,6 +145,7 @@ def test_parquet_of_a_users_own(tmp_path):
             "two problems have the id '1'",
         ),
         ('{"prompt": "a", ', "row 0: not JSON"),
+        ("{'prompt': 'a', 'answer': '1'}", "row 0: not JSON"),
         ("[1]", "expected an object"),
         ('{"prompt": "a", "answer": "1", "pass_rate": 75}', "pass_rate is 75; expected a share"),
         ('{"prompt": "\\ud800", "answer": "1"}', "row 0: .*surrogates"),
