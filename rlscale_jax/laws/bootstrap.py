@@ -76,8 +76,9 @@ def _replicates(fit: Fit, over, answers, num, rng):
         return _unpad(drawn, curves)
     num_questions = answers.right.shape[-1]
     draws = rng.multinomial(num_questions, np.full(num_questions, 1 / num_questions), num) / num_questions
-    run_loss = np.moveaxis(1 - answers.right @ draws.T.astype(np.float32), -1, 0)  # [B S R T]
-    parts = [average(x, loss, curves.run_trials, w) for loss, w in zip(list(run_loss), list(weights), strict=True)]
+    right = answers.right.reshape(-1, num_questions)
+    run_loss = (1 - draws.astype(np.float32) @ right.T).reshape(num, *curves.run_loss.shape)
+    parts = [average(x, run_loss[b], curves.run_trials, weights[b]) for b in range(num)]
     return _unpad({name: np.stack([part[name] for part in parts]) for name in parts[0]}, curves)
 
 

@@ -24,7 +24,7 @@ class Problem:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Projected:
-    """With E eliminated at slopes k [.. S]: `E` [.. S]; weighted `residual` and, by k, its derivative `slope` [.. S T]."""
+    """With E eliminated at slopes k [.. S]: `E` [.. S], weighted `residual` and its k-derivative `slope` [.. S T]."""
 
     E: np.ndarray
     residual: np.ndarray

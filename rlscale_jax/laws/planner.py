@@ -112,7 +112,7 @@ def cheapest(fit: Fit, loss: float) -> tuple[float, Interval]:
 
 
 def marginal(fit: Fit, n: float, budget: float, *, factor: float = 2.0) -> dict[str, float]:
-    """Loss at (n, budget); with `factor` times the resource at this size; with `factor` times the size at this resource."""
+    """Loss at (n, budget), with `factor` times the resource at this size, and with that much larger a model."""
     _positive(budget, "budget")
     return {
         "loss": float(fit.predict(n, budget)),

@@ -5,6 +5,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+EXACT = 1e-13  # of the starting cost: below it there is only rounding
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Solution:
@@ -22,14 +24,16 @@ def minimise(
 
     `equations(theta [B P]) -> (cost [B], gradient [B P], hessian [B P P])`, the hessian Gauss and Newton's.
     A replicate has converged when a full Gauss-Newton step on its free parameters would lower its cost by less
-    than `tolerance` of it.
+    than `tolerance` of it (or by nothing that counts beside the cost of the start: an exact fit).
     """
     theta = np.clip(start, bounds[:, 0], bounds[:, 1])
     cost, gradient, hessian = equations(theta)
+    nothing = EXACT * cost + EXACT**2
     damping = np.full(len(theta), 1e-4)
+    done = np.zeros(len(theta), bool)
     for _ in range(max_steps):
         free = _free(theta, gradient, bounds)
-        done = _decrease(gradient, hessian, free) <= tolerance * cost + 1e-300
+        done = _decrease(gradient, hessian, free) <= tolerance * cost + nothing
         if done.all():
             break
         step = _step(gradient, hessian, free, damping)
@@ -41,11 +45,7 @@ def minimise(
         hessian = np.where(better[:, None, None], new_hessian, hessian)
         cost = np.where(better, new_cost, cost)
         damping = np.clip(np.where(better, damping / 9, damping * 7), 1e-14, 1e14)
-    return Solution(
-        theta=theta,
-        cost=cost,
-        converged=_decrease(gradient, hessian, _free(theta, gradient, bounds)) <= tolerance * cost * 100 + 1e-300,
-    )
+    return Solution(theta=theta, cost=cost, converged=done)
 
 
 def _free(theta: np.ndarray, gradient: np.ndarray, bounds: np.ndarray) -> np.ndarray:

@@ -201,12 +201,12 @@ def _check_sizes(table: Table) -> None:
 def _check_duplicates(table: Table) -> None:
     """Two rows of one run at one step (or, without steps, at one resource) are a mistake in gathering."""
     key = table["step"] if table.has("step") else table["compute_flops" if table.has("compute_flops") else "samples"]
-    seen: dict[tuple, str] = {}
-    for model, seed, step, where in zip(table.model, np.nan_to_num(table["seed"]), key, table.where, strict=True):
-        first = seen.setdefault((model, seed, step), where)
-        if first != where:
+    seen: dict[tuple, int] = {}
+    for row, at in enumerate(zip(table.model, np.nan_to_num(table["seed"]), key, strict=True)):
+        first = seen.setdefault(at, row)
+        if first != row:
             what = "step" if table.has("step") else "resource"
             raise ValueError(
-                f"{where}: a second row of {model}, seed {seed:g}, {what} {step:g} (first: {first}); "
-                "give each run its own seed, or remove one"
+                f"{table.where[row]}: a second row of {at[0]}, seed {at[1]:g}, {what} {at[2]:g} "
+                f"(first: {table.where[first]}); give each run its own seed, or remove one"
             )

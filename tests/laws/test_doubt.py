@@ -1,0 +1,154 @@
+"""Intervals: what is resampled, that they widen as they should, and that they cover (small here, full when slow)."""
+
+import dataclasses
+import json
+import time
+
+import numpy as np
+import pytest
+
+from rlscale_jax import laws
+from rlscale_jax.laws import answers, sensitivity
+from rlscale_jax.laws.bootstrap import bootstrap
+from rlscale_jax.laws.coverage import coverage
+from rlscale_jax.laws.diagnostics import residuals, words
+from rlscale_jax.laws.simulation import Design, simulate
+
+SMALL = Design(num_steps=30)
+
+
+@pytest.fixture(scope="module")
+def study():
+    return simulate(SMALL, seed=0)
+
+
+@pytest.fixture(scope="module")
+def fit(study):
+    return laws.fit(study.table, resource="data")
+
+
+def _width(fit, region, name="n0"):
+    low, high = dataclasses.replace(fit, region=region).intervals[name]
+    return np.log(high / low)
+
+
+def test_the_interval_holds_the_estimate_and_grows_with_confidence(study, fit):
+    wider = laws.fit(study.table, resource="data", confidence=0.99)
+    for name, value in fit.parameters.items():
+        (low, high), (lower, higher) = fit.intervals[name], wider.intervals[name]
+        assert lower < low < value < high < higher
+
+
+def test_more_runs_narrow_the_interval():
+    few, many = (
+        laws.fit(simulate(dataclasses.replace(SMALL, num_runs=r), seed=1).table, resource="data") for r in (3, 12)
+    )
+    assert _width(many, many.region) < 0.7 * _width(few, few.region)
+
+
+def test_resampling_runs_and_questions_adds_doubt(study, fit):
+    given = study.answers(fit.fitted)
+    runs = bootstrap(fit, over=("runs",), num=300)
+    both = bootstrap(fit, over=("runs", "questions"), num=300, answers=given)
+    assert _width(fit, both) > _width(fit, runs) > 0
+    assert 0.5 < _width(fit, runs) / _width(fit, fit.region) < 2  # two roads to one interval
+    assert both.basis == "bootstrap over runs and questions, 300 replicates"
+
+
+def test_a_bootstrap_replicate_is_the_fit_of_its_table(study, fit):
+    """Draws of identical runs change nothing: every replicate is the fit itself."""
+    one = study.table.select(study.table["seed"] == 0)
+    copies = [one.replace(seed=np.full(len(one), seed)) for seed in range(3)]
+    columns = {name: np.concatenate([c.columns[name] for c in copies]) for name in one.columns}
+    rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+    same = laws.fit(laws.from_rows(rows), resource="data")
+    draws = bootstrap(same, over=("runs",), num=20).theta
+    np.testing.assert_allclose(draws, np.broadcast_to(same.theta, draws.shape), rtol=1e-4)
+
+
+def test_a_thousand_refits_take_seconds(fit):
+    begun = time.perf_counter()
+    bootstrap(fit, over=("runs",), num=1000)
+    assert time.perf_counter() - begun < 20
+
+
+def test_what_cannot_be_resampled_is_refused(study, fit):
+    single = laws.fit(study.table.select(study.table["seed"] == 0), resource="data")
+    with pytest.raises(ValueError, match="add seeds"):
+        bootstrap(single, over=("runs",))
+    with pytest.raises(ValueError, match=r"outcomes\.jsonl"):
+        bootstrap(fit, over=("questions",))
+    with pytest.raises(ValueError, match=r"cannot resample over \['models'\]"):
+        bootstrap(fit, over=("models",))
+    with pytest.raises(ValueError, match="by themselves"):
+        bootstrap(fit, over=("steps", "runs"))
+    assert "cannot show how much runs differ" in single.notes[-1]
+    assert _width(single, bootstrap(single, over=("steps",), num=100)) > 0
+
+
+def test_answers_are_read_and_aligned(tmp_path, study, fit):
+    table = study.table
+    rows = [
+        {"schema": 1, "model": m, "seed": int(table["seed"][i]), "step": int(table["step"][i]), "source": source,
+         "correct": "".join("01"[int(right)] for right in given)}
+        for i, m in enumerate(table.model)
+        for source, given in (("other", ~study.right[i]), ("heldout", study.right[i]))
+    ]  # fmt: skip
+    (tmp_path / "outcomes.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    loaded = answers.load(tmp_path, fit.fitted)
+    np.testing.assert_array_equal(loaded.right, study.answers(fit.fitted).right)
+    (tmp_path / "outcomes.jsonl").write_text("\n".join(map(json.dumps, rows[:-1])))
+    with pytest.raises(ValueError, match=r"first without: model 3\.2e\+10, seed 2, step 30"):
+        answers.load(tmp_path, fit.fitted)
+
+
+def test_intervals_cover_in_a_small_study():
+    """30 studies of 8 quantities, few of them independent: 75 to 100 % is what a right interval may show here."""
+    for over in ((), ("runs",)):
+        share = coverage(dataclasses.replace(SMALL, num_steps=20), num_studies=30, over=over, num_bootstrap=150)
+        assert 0.75 <= share.n0 <= 1 and 0.75 <= share.k_max <= 1
+        assert 0.8 <= share.k.mean() <= 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("over", [(), ("runs",), ("runs", "questions")])
+def test_intervals_cover_as_they_promise(over):
+    share = coverage(Design(), num_studies=400, over=over)
+    most = 0.95 if over != ("runs", "questions") else 0.99  # runs and questions count sampling noise twice
+    for value in (share.k_max, share.n0, share.k.mean()):
+        assert 0.85 <= value <= most + 0.01
+
+
+def test_the_plain_bootstrap_would_not_cover(study, fit):
+    """Three runs without the correction: the spread of the replicates is that of two thirds of the variance."""
+    draws = bootstrap(fit, over=("runs",), num=2000).theta[:, 1]
+    profile = fit.region.theta[:, 1]
+    plain = np.std(draws) * np.sqrt(2 / 3)
+    assert plain * 1.645 < 0.85 * (profile.max() - profile.min()) / 2
+
+
+def test_curved_residuals_are_said(exact_rows):
+    rows = exact_rows()
+    rng = np.random.default_rng(0)
+    for row in rows:
+        bend = 0.02 * (np.log10(row["samples"]) - 3.7) ** 2
+        row["test_loss"] *= 10 ** (bend + 0.001 * rng.normal() - 0.02)
+    found = residuals(laws.fit(laws.from_rows(rows), resource="data", law="loglinear"))
+    assert all(r.curvature == pytest.approx(0.02, abs=0.005) and r.curvature_p < 0.01 for r in found)
+    assert "flatten" in words(found)[0]
+
+
+def test_clean_residuals_raise_no_alarm(fit):
+    found = residuals(fit)
+    # Below 1: on a fixed set of questions the answers vary less than a binomial count does.
+    assert all(abs(r.lag1) < 0.5 and 0.3 < r.over_binomial < 1.2 for r in found)
+    assert not any("binomial" in said for said in words(found))
+
+
+def test_sensitivity_redefines_n_and_says_what_is_missing(exact_rows):
+    rows = [row | {"n_nominal": row["n_params"], "n_nonembed": row["n_params"] / 2} for row in exact_rows()]
+    found = {(v.choice, v.value): v for v in sensitivity.sensitivity(laws.from_rows(rows), resource="compute")}
+    half = found["definition of N", "non-embedding"]
+    assert half.n0 == pytest.approx(15e9 / 2, rel=1e-3) and half.k_max == pytest.approx(0.15, rel=1e-3)
+    assert found["definition of N", "nominal"].n0 == pytest.approx(15e9, rel=1e-3)
+    assert found["definition of FLOPs", "all that was done"].skipped == "the curves have no flops_total"
