@@ -1,13 +1,11 @@
 """Decode attention: one new token a row meets its unit's prompt, its history and its segment, each read once.
 
 The softmax spans the parts without joining them: partial maxima, sums and outputs are combined.
-On CPU products with few queries are written as multiply-and-sum, which XLA fuses and vectorises; a batched dot there
-is a loop of tiny matrix products. Elsewhere they are einsums.
 """
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from rlscale_jax.sampler import cache
 from rlscale_jax.sampler.cache import KeysValues, LayerCache, Visible
@@ -22,13 +20,13 @@ def decode_attend(visible: Visible):
     """
 
     def attend(q, k, v, caches: LayerCache):
-        recent = jax.lax.optimization_barrier(cache.write(caches.recent, k, v, visible.recent))
-        own = q.reshape(q.shape[0], k.shape[1], -1, q.shape[2])  # [B K R H]
-        parts = [_own_part(own, recent, visible.recent + 1)]
-        if caches.history.keys.shape[3]:
-            parts.append(_own_part(own, caches.history, visible.history[:, None, None, None]))
+        recent = cache.write(caches.recent, k, v, visible.recent)
+        own = q.reshape(*recent.keys.shape[:-2], -1, q.shape[2])  # [B K R H]
+        parts = [_part(own, recent, visible.recent + 1)]
+        if caches.history.keys.shape[-1]:
+            parts.append(_part(own, caches.history, visible.history))
         parts.append(_prefix_part(own, caches.prefix, visible.prefix))
-        return _combine(parts).reshape(q.shape).astype(q.dtype), recent
+        return _combine(parts).reshape(q.shape), recent
 
     return attend
 
@@ -43,58 +41,31 @@ def _combine(parts):
     return (out / total[..., None]).astype(parts[0][2].dtype)
 
 
-def _own_part(q: Float[Array, "B K R H"], part: KeysValues, filled):
-    """(max [B K R], sum [B K R], unnormalised output [B K R H]) over one part of each row's own cache."""
-    scores = _dot_keys(q, part.keys) * q.shape[-1] ** -0.5
-    index = jnp.arange(part.keys.shape[3])
-    scores = jnp.where(index < filled, scores, MASKED)
+def _part(q: Float[Array, "*rows R H"], part: KeysValues, filled: jax.Array):
+    """(max [*rows R], sum [*rows R], unnormalised output [*rows R H]) over one part of the cache, in float32.
+
+    `filled`, for all or for each of the leading rows, says how many slots are visible.
+    """
+    scores = jnp.einsum("...rh,...hs->...rs", q, part.keys, preferred_element_type=jnp.float32) * q.shape[-1] ** -0.5
+    filled = filled.reshape(*filled.shape, *[1] * (scores.ndim - filled.ndim))
+    scores = jnp.where(jnp.arange(scores.shape[-1]) < filled, scores, MASKED)
     high = jnp.max(scores, axis=-1)
     weights = jnp.exp(scores - high[..., None])
-    return high, jnp.sum(weights, axis=-1), _dot_values(weights, part.values)
+    dtype = part.values.dtype
+    out = jnp.einsum("...rs,...sh->...rh", weights.astype(dtype), part.values, preferred_element_type=jnp.float32)
+    return high, jnp.sum(weights, axis=-1), out
 
 
-def _prefix_part(q, part: KeysValues, filled):
+def _prefix_part(q: Float[Array, "*rows R H"], part: KeysValues, filled: Int[Array, " U"]):
     """The same over the prompt: all lanes of a unit are queries of one product."""
-    num_units, heads, head_dim, _ = part.keys.shape
-    lanes = q.reshape(num_units, -1, *q.shape[1:])  # [U W K R H]
-    merged = jnp.moveaxis(lanes, 2, 1).reshape(num_units, heads, -1, head_dim)  # [U K W*R H]
-    results = _own_part(merged, part, filled[:, None, None, None])
+    num_units, heads = part.keys.shape[0], part.keys.shape[1:-2]
+    queries = q.shape[-2:]
+    lanes = q.reshape(num_units, -1, *heads, *queries)  # [U W K R H]
+    merged = jnp.moveaxis(lanes, 1, -3).reshape(num_units, *heads, -1, queries[1])  # [U K W*R H]
 
-    def split(a):
-        a = a.reshape(num_units, heads, lanes.shape[1], lanes.shape[3], *a.shape[3:])
-        return jnp.moveaxis(a, 2, 1).reshape(q.shape[0], heads, lanes.shape[3], *a.shape[4:])
+    def split(a):  # [U K W*R ...] -> [B K R ...]
+        rest = a.shape[1 + len(heads) + 1 :]
+        a = a.reshape(num_units, *heads, lanes.shape[1], queries[0], *rest)
+        return jnp.moveaxis(a, 1 + len(heads), 1).reshape(q.shape[0], *heads, queries[0], *rest)
 
-    return tuple(split(a) for a in results)
-
-
-def _dot_keys(q, keys):
-    """[rows K R H] x [rows K H S] -> [rows K R S] float32."""
-
-    def products(q, keys):
-        return jnp.sum(q[..., None].astype(jnp.float32) * keys[:, :, None].astype(jnp.float32), axis=3)
-
-    def dots(q, keys):
-        return jnp.einsum("bkrh,bkhs->bkrs", q, keys, preferred_element_type=jnp.float32)
-
-    return _by_platform(q, keys, products=products, dots=dots)
-
-
-def _dot_values(weights, values):
-    """[rows K R S] x [rows K S H] -> [rows K R H] float32."""
-
-    def products(weights, values):
-        return jnp.sum(weights[..., None] * values[:, :, None].astype(jnp.float32), axis=3)
-
-    def dots(weights, values):
-        return jnp.einsum("bkrs,bksh->bkrh", weights.astype(values.dtype), values, preferred_element_type=jnp.float32)
-
-    return _by_platform(weights, values, products=products, dots=dots)
-
-
-def _by_platform(first, second, *, products, dots):
-    if first.shape[2] > MOST_PRODUCT_QUERIES:
-        return dots(first, second)
-    return jax.lax.platform_dependent(first, second, cpu=products, default=dots)
-
-
-MOST_PRODUCT_QUERIES = 0
+    return tuple(split(a) for a in _part(merged, part, filled))

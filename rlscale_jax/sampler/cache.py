@@ -18,6 +18,8 @@ from jaxtyping import Array, Float, Int
 
 
 class KeysValues(NamedTuple):
+    """Arrays of one layer; [rows K ...] is [rows ...] where K is 1."""
+
     keys: jax.Array  # [rows K H S]
     values: jax.Array  # [rows K S H]
 
@@ -38,21 +40,33 @@ class Visible(NamedTuple):
     recent: jax.Array  # [] steps done in this segment
 
 
+def rows_shape(num_rows: int, num_kv_heads: int) -> tuple[int, ...]:
+    """Leading axes of a cache: [rows K], or [rows] for one head.
+
+    An axis of size 1 would be squeezed away by XLA on one of the cache's uses, which then copies it every step.
+    """
+    return (num_rows, num_kv_heads) if num_kv_heads > 1 else (num_rows,)
+
+
 def empty(num_rows: int, num_kv_heads: int, head_dim: int, slots: int, dtype: jnp.dtype) -> KeysValues:
-    shape = (num_rows, num_kv_heads)
+    shape = rows_shape(num_rows, num_kv_heads)
     return KeysValues(jnp.zeros((*shape, head_dim, slots), dtype), jnp.zeros((*shape, slots, head_dim), dtype))
 
 
 def from_sequence(keys: Float[Array, "rows T K H"], values: Float[Array, "rows T K H"]) -> KeysValues:
     """A prefill's keys and values in the cache's layout."""
-    return KeysValues(keys.transpose(0, 2, 3, 1), values.transpose(0, 2, 1, 3))
+    shape = rows_shape(keys.shape[0], keys.shape[2])
+    keys, values = keys.transpose(0, 2, 3, 1), values.transpose(0, 2, 1, 3)
+    return KeysValues(keys.reshape(*shape, *keys.shape[2:]), values.reshape(*shape, *values.shape[2:]))
 
 
 def write(cache: KeysValues, key: Float[Array, "B K H"], value: Float[Array, "B K H"], slot: jax.Array) -> KeysValues:
     """One token for every row, all at the same slot."""
+    shape = cache.keys.shape[:-2]
+    key, value = key.reshape(*shape, -1, 1), value.reshape(*shape, 1, -1)
     return KeysValues(
-        jax.lax.dynamic_update_slice_in_dim(cache.keys, key[..., None], slot, axis=3),
-        jax.lax.dynamic_update_slice_in_dim(cache.values, value[:, :, None], slot, axis=2),
+        jax.lax.dynamic_update_slice_in_dim(cache.keys, key, slot, axis=cache.keys.ndim - 1),
+        jax.lax.dynamic_update_slice_in_dim(cache.values, value, slot, axis=cache.values.ndim - 2),
     )
 
 
@@ -61,21 +75,20 @@ def fold(history: KeysValues, recent: KeysValues, ages: Int[Array, " B"], slots:
 
     A select over the whole history, not a scatter: once per segment, in every layout and on every device fast.
     """
+    rank = history.keys.ndim
     return KeysValues(
-        _fold(history.keys, recent.keys, ages, slots, axis=3),
-        _fold(history.values, recent.values, ages, slots, axis=2),
+        _fold(history.keys, recent.keys, ages, slots, axis=rank - 1),
+        _fold(history.values, recent.values, ages, slots, axis=rank - 2),
     )
 
 
 def _fold(history, recent, ages, slots, axis):
-    segment = recent.shape[axis]
+    segment, rank = recent.shape[axis], recent.ndim
     change = slots - history.shape[axis]  # negative where the longest rows have left
-    grown = jax.lax.pad(history, jnp.zeros((), history.dtype), [(0, change if a == axis else 0, 0) for a in range(4)])
+    grown = jax.lax.pad(history, jnp.zeros((), history.dtype), [(0, change * (a == axis), 0) for a in range(rank)])
     tiled = jnp.concatenate([recent] * (slots // segment), axis=axis)
-    shape = [1] * 4
-    shape[axis] = slots
-    index = jnp.arange(slots).reshape(shape)
-    begin = ages.reshape(-1, 1, 1, 1)
+    index = jnp.arange(slots).reshape([slots if a == axis else 1 for a in range(rank)])
+    begin = ages.reshape(-1, *[1] * (rank - 1))
     return jnp.where((index >= begin) & (index < begin + segment), tiled, grown)
 
 

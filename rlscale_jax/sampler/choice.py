@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Int, UInt32
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -49,10 +49,9 @@ def choose(
     method: Method,
     parameters: Parameters,
     logits: Float[Array, "B V"],
-    keys: Key[Array, " B"],
-    positions: Int[Array, " B"],
+    uniforms: Float[Array, "B 2"],
 ) -> Choice:
-    """A token for each row. Its draw depends on the row's key and the token's position, not on other rows."""
+    """A token for each row, from its own two uniform numbers."""
     high = jnp.max(logits, axis=-1, keepdims=True)
     shifted = logits - high
     log_total = jnp.log(jnp.sum(jnp.exp(shifted), axis=-1))
@@ -62,16 +61,22 @@ def choose(
     scaled = shifted / parameters.temperature if method.scaled else shifted
     kept = _truncate(method, parameters, scaled)
     weights = jnp.exp(kept)
-    token = draw(weights, _uniforms(keys, positions))
+    token = draw(weights, uniforms)
     logprob = _pick(shifted, token) - log_total
     if not (method.scaled or method.top_k or method.top_p):
         return Choice(token, logprob, logprob)
     return Choice(token, logprob, _pick(scaled, token) - jnp.log(jnp.sum(weights, axis=-1)))
 
 
-def _uniforms(keys, positions):
-    """Two numbers in [0, 1) for each row."""
-    return jax.vmap(lambda key, position: jax.random.uniform(jax.random.fold_in(key, position), (2,)))(keys, positions)
+def uniforms(keys: UInt32[Array, "*rows 2"], positions: Int[Array, "*rows"]) -> Float[Array, "*rows 2"]:
+    """Two numbers in [0, 1) for each row, from its key data and its token's position in the completion."""
+
+    def one(key, position):
+        return jax.random.uniform(jax.random.fold_in(jax.random.wrap_key_data(key), position), (2,))
+
+    for _ in positions.shape:
+        one = jax.vmap(one)
+    return one(keys, positions)
 
 
 def _pick(values, token):

@@ -76,13 +76,9 @@ def prefill(
     hidden, prefix = decoder.hidden_states(architecture, params, tokens, positions, attend, compute_dtype=dtype)
     last = jnp.take_along_axis(hidden, (lengths - 1)[:, None, None], axis=1)[:, 0]
     logits = decoder.unembed(params, last)
-    first = functools.partial(_choose, method, parameters, logits, position=jnp.zeros_like(lengths))
-    choices = jax.lax.map(lambda one: first(key=one), keys.swapaxes(0, 1))  # one sample of all prompts at a time
+    uniforms = choice.uniforms(keys, jnp.zeros(keys.shape[:2], jnp.int32)).swapaxes(0, 1)
+    choices = jax.lax.map(lambda one: choice.choose(method, parameters, logits, one), uniforms)  # sample by sample
     return prefix, jax.tree.map(lambda a: a.swapaxes(0, 1), choices)
-
-
-def _choose(method, parameters, logits, *, key, position):
-    return choice.choose(method, parameters, logits, jax.random.wrap_key_data(key), position)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
@@ -106,6 +102,9 @@ def segment(
     ints, floats = (jnp.zeros((num_steps, num_rows), kind) for kind in (jnp.int32, jnp.float32))
     written = Written(Choice(ints, floats, floats), jnp.zeros((num_rows,), jnp.int32))
 
+    positions = rows.age + 1 + jnp.arange(num_steps)[:, None]
+    uniforms = choice.uniforms(jnp.broadcast_to(rows.key, (*positions.shape, 2)), positions)  # all of the segment
+
     def step(state):
         index, token, live, recent, written = state
         attend = decode_attend(Visible(prefix_lengths, rows.age, index))
@@ -115,7 +114,7 @@ def segment(
             architecture, params, token, rows.prompt_length + fed, attend, caches, compute_dtype=dtype
         )
         logits = decoder.unembed(params, hidden)
-        chosen = _choose(method, parameters, logits, key=rows.key, position=fed + 1)
+        chosen = choice.choose(method, parameters, logits, uniforms[index])
         written = Written(
             jax.tree.map(lambda all_, one: all_.at[index].set(one), written.choices, chosen), written.num_steps + live
         )
