@@ -46,7 +46,7 @@ def shared_prefix_attend(prefix_lengths: jax.Array, num_prefix: int, num_samples
         prompt = [a[:, :num_prefix] for a in (q, k, v)]
         rows = (q.shape[0], num_samples, -1)
         own = [a[:, num_prefix:].reshape(*rows, *a.shape[2:]) for a in (q, k, v)]
-        prompt_out = causal_attend()(*prompt, None)[0]
+        prompt_out = causal_attend()(prompt[0], prompt[1], prompt[2], None)[0]
         own_out = _completions_see_prefix(own, prompt[1], prompt[2], prefix_lengths)
         return jnp.concatenate([prompt_out, own_out.reshape(q.shape[0], -1, *q.shape[2:])], axis=1), None
 

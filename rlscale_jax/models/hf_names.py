@@ -25,6 +25,8 @@ _MODULES = {
     "down": "mlp.down_proj",
 }
 
+TIED_COPY = "lm_head.weight"  # which some tools store although it is the embedding table
+
 
 @dataclasses.dataclass(frozen=True)
 class Leaf:

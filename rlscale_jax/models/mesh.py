@@ -48,7 +48,7 @@ PARAM_AXES: dict[str, tuple[str | None, ...]] = {  # module/array -> logical axe
 }
 
 
-def make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -> Mesh:
+def make_mesh(config: MeshConfig, devices: Sequence[Any] | None = None) -> Mesh:
     """Devices (all, by default) laid out as data x fsdp x tensor; -1 for one axis takes what is left.
 
     Raises:
@@ -75,8 +75,8 @@ def of(params: Any) -> contextlib.AbstractContextManager:
     return jax.set_mesh(place.mesh) if isinstance(place, NamedSharding) else contextlib.nullcontext()
 
 
-def ways(mesh: Mesh | jax.sharding.AbstractMesh, logical: str) -> int:
-    """Into how many parts the table splits a logical axis on this mesh."""
+def ways(mesh: Any, logical: str) -> int:
+    """Into how many parts the table splits a logical axis on a mesh, abstract or of devices."""
     return math.prod(mesh.shape.get(axis, 1) for axis in TABLE[logical])
 
 

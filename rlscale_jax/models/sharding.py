@@ -8,7 +8,7 @@ import math
 from typing import Any
 
 import jax
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import Mesh, NamedSharding, SingleDeviceSharding
 from jax.sharding import PartitionSpec as P
 
 from rlscale_jax.models import decoder
@@ -53,3 +53,15 @@ def param_shardings(architecture: Architecture, mesh: Mesh) -> dict[str, Any]:
         return NamedSharding(mesh, P(*[None] * (len(array.shape) - len(axes)), *entries))
 
     return jax.tree.map_with_path(place, decoder.abstract_params(architecture))
+
+
+def placed_shapes(architecture: Architecture, mesh: Mesh | None) -> dict[str, Any]:
+    """Shape, dtype (float32) and sharding of every parameter; without a mesh, all on the first local device.
+
+    Raises:
+      ValueError: an impossible mesh, see `check_mesh`.
+    """
+    shapes = decoder.abstract_params(architecture)
+    single = SingleDeviceSharding(jax.local_devices()[0])
+    places = jax.tree.map(lambda _: single, shapes) if mesh is None else param_shardings(architecture, mesh)
+    return jax.tree.map(lambda a, place: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=place), shapes, places)

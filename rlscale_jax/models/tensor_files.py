@@ -159,7 +159,7 @@ def _why_nothing(directory: epath.Path) -> str:
 def _read_into(file, data: np.ndarray, path: epath.Path) -> None:
     done = 0
     while done < data.nbytes:
-        count = file.readinto(memoryview(data)[done:])
+        count = file.readinto(data[done:].data)
         if not count:
             raise ValueError(f"{path}: cut short while reading")
         done += count
