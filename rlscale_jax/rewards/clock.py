@@ -29,9 +29,9 @@ def stopped() -> Iterator[None]:
 
 @contextlib.contextmanager
 def at_most(secs: float) -> Iterator[None]:
-    """Raises OutOfTime in Python code that runs longer; C code ends only with its process.
+    """Raises OutOfTime in Python code that takes more processor time; C code ends only with its process.
 
-    Cheaper than killing the worker, which would have to import everything again. Main thread only.
+    Processor time, so that the verdict does not depend on what else the machine does. Cheaper than killing the worker, which would have to import everything again. Main thread only.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -40,10 +40,10 @@ def at_most(secs: float) -> Iterator[None]:
     def ring(*_):
         raise OutOfTime
 
-    before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, secs)
+    before = signal.signal(signal.SIGPROF, ring)
+    signal.setitimer(signal.ITIMER_PROF, secs)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)

@@ -311,7 +311,10 @@ def _same_value(gold: str, answer: str, gold_factor: Fraction, factor: Fraction)
     return bool(numeric.equal(*trees))
 
 
-_PROSE = re.compile(r"[^\x00-\x7f]|(?<![\\A-Za-z])[A-Za-z]{4,}|__|[`'\"#@&;]|[A-Za-z]{3,}\(")
+_PROSE = re.compile(
+    r"[^\x00-\x7f]|(?<![\\A-Za-z])[A-Za-z]{4,}|__|[`'\"#@&;]|[A-Za-z]{3,}\("
+    r"|\\(?:[clv]?dots|math[a-z]+|text|equiv|pmod|mid|to|forall)(?![A-Za-z])"
+)
 
 
 def _by_math_verify(gold: str, answer: str) -> bool:
@@ -319,7 +322,7 @@ def _by_math_verify(gold: str, answer: str) -> bool:
 
     Raises: TooLong, OutOfTime.
     """
-    if _PROSE.search(gold) or _PROSE.search(answer):
+    if "\\" not in gold + answer or _PROSE.search(gold) or _PROSE.search(answer):
         return False
     if max(len(gold), len(answer)) > MAX_ALGEBRA_CHARS:
         raise TooLong

@@ -10,10 +10,13 @@ import hashlib
 import math
 from collections.abc import Callable
 from fractions import Fraction
+from typing import Any, TypeAlias
 
 import mpmath
 
 from rlscale_jax.rewards.expression import symbols
+
+Value: TypeAlias = Any  # mpmath's mpf or mpc
 
 BASE_DIGITS, EXTRA_DIGITS = 40, 40
 MAX_DIGITS = 20_000  # working precision beyond which sums of such different terms are not compared
@@ -36,15 +39,18 @@ def equal(gold: tuple, answer: tuple) -> bool | None:
     names = sorted(symbols(gold) | symbols(answer))
     if not names:
         return _equal_at(gold, answer, {}, real_only=False)
-    outcomes = [_equal_at(gold, answer, point, real_only) for point, real_only in _points(names)]
-    known = [outcome for outcome in outcomes if outcome is not None]
-    if len(known) >= 2 and all(known):
-        return True
-    if set(names) <= INTEGER_NAMES:  # (-1)^n is cos(n pi) for integers only
-        whole = [_equal_at(gold, answer, point, real_only=False) for point in _integer_points(names)]
-        if all(outcome is True for outcome in whole):
-            return True
-    return False if known else None
+    num_equal = 0
+    for point, real_only in _points(names):
+        outcome = _equal_at(gold, answer, point, real_only)
+        if outcome is False:
+            return set(names) <= INTEGER_NAMES and _equal_for_integers(gold, answer, names)
+        num_equal += outcome is True
+    return True if num_equal >= 2 else None
+
+
+def _equal_for_integers(gold: tuple, answer: tuple, names: list[str]) -> bool:
+    """(-1)^n is cos(n pi) where n is an integer, as n, m, k and j are by custom."""
+    return all(_equal_at(gold, answer, point, real_only=False) for point in _integer_points(names))
 
 
 def factor(gold: tuple, answer: tuple) -> float | None:
@@ -112,7 +118,7 @@ def _is_large(tree: tuple, point: dict) -> bool:
     return False
 
 
-def _value(tree: tuple, point: dict, digits: int) -> mpmath.mpf | mpmath.mpc:
+def _value(tree: tuple, point: dict, digits: int) -> Value:
     with mpmath.workdps(digits + 10):
         value = _Evaluator(point).run(tree)
         if mpmath.isnan(value):
@@ -135,13 +141,15 @@ class _Evaluator:
         self.point = point
         self.spread = 0
 
-    def run(self, tree: tuple) -> mpmath.mpf | mpmath.mpc:
+    def run(self, tree: tuple) -> Value:
         kind = tree[0]
         if kind == "num":
             return mpmath.mpf(tree[1].numerator) / tree[1].denominator
         if kind == "const":
             return _CONSTANTS[tree[1]]()
         if kind == "sym":
+            if tree[1] not in self.point:
+                raise Undefined(f"no value for {tree[1]}")
             return mpmath.mpf(self.point[tree[1]].numerator) / self.point[tree[1]].denominator
         if kind == "call":
             return self.call(tree[1], [self.run(part) for part in tree[2:]])
@@ -150,12 +158,12 @@ class _Evaluator:
             return self.add(*values)
         return _OPERATIONS[kind](*values)
 
-    def add(self, a: mpmath.mpf, b: mpmath.mpf) -> mpmath.mpf:
+    def add(self, a: Value, b: Value) -> Value:
         if a and b and not mpmath.isinf(a) and not mpmath.isinf(b):
             self.spread = max(self.spread, abs(mpmath.mag(a) - mpmath.mag(b)))
         return a + b
 
-    def call(self, name: str, values: list) -> mpmath.mpf | mpmath.mpc:
+    def call(self, name: str, values: list) -> Value:
         if name in ("f", "g", "h"):
             return mpmath.cos(_seed(name) + sum((k + 2) * value for k, value in enumerate(values)))
         try:
@@ -166,7 +174,7 @@ class _Evaluator:
             raise Undefined(f"{name} has no value here") from error
 
 
-def _power(base: mpmath.mpf, exponent: mpmath.mpf) -> mpmath.mpf | mpmath.mpc:
+def _power(base: Value, exponent: Value) -> Value:
     if base == 0:
         if mpmath.re(exponent) <= 0:
             raise Undefined("zero to a power that is not positive")
@@ -180,34 +188,34 @@ def _power(base: mpmath.mpf, exponent: mpmath.mpf) -> mpmath.mpf | mpmath.mpc:
     return mpmath.power(base, exponent)
 
 
-def _log2_mag(base: mpmath.mpf) -> int:
+def _log2_mag(base: Value) -> int:
     """Roughly log2 |log2 |base||: how much the base adds to the size of the result's exponent."""
     return max(0, int(abs(mpmath.mag(base))).bit_length())
 
 
-def _divide(a: mpmath.mpf, b: mpmath.mpf) -> mpmath.mpf:
+def _divide(a: Value, b: Value) -> Value:
     if b == 0:
         raise Undefined("division by zero")
     return a / b
 
 
-def _factorial(n: mpmath.mpf) -> mpmath.mpf:
+def _factorial(n: Value) -> Value:
     if n and mpmath.mag(n) > 40:
         raise TooLarge("a factorial of a large number")
     return mpmath.factorial(n)
 
 
-def _binomial(n: mpmath.mpf, k: mpmath.mpf) -> mpmath.mpf:
+def _binomial(n: Value, k: Value) -> Value:
     if max(mpmath.mag(n) if n else 0, mpmath.mag(k) if k else 0) > 40:
         raise TooLarge("a binomial of large numbers")
     return mpmath.binomial(n, k)
 
 
-def _exp(x: mpmath.mpf) -> mpmath.mpf:
+def _exp(x: Value) -> Value:
     return _power(+mpmath.e, x)
 
 
-def _log(x: mpmath.mpf, base: mpmath.mpf | None = None) -> mpmath.mpf:
+def _log(x: Value, base: Value | None = None) -> Value:
     return mpmath.log(x) / (mpmath.log(10) if base is None else mpmath.log(base))
 
 
@@ -222,7 +230,7 @@ def _whole(function: Callable[..., int]) -> Callable:
     return apply
 
 
-def _modulo(a: mpmath.mpf, b: mpmath.mpf) -> mpmath.mpf:
+def _modulo(a: Value, b: Value) -> Value:
     if b == 0 or (a and mpmath.mag(a) > 400):
         raise Undefined("no remainder")
     return mpmath.fmod(a, b)
@@ -279,5 +287,5 @@ def _coordinate(name: str, index: int) -> Fraction:
     return Fraction(1, 4) + Fraction(int.from_bytes(digest[:4], "big"), 1 << 32) * 3
 
 
-def _seed(name: str) -> mpmath.mpf:
+def _seed(name: str) -> Value:
     return mpmath.mpf(ord(name)) / 7

@@ -79,7 +79,7 @@ _UNPACKERS = {
     "t": lambda parts: tuple(_unpack(part) for part in parts),
     "z": lambda parts: frozenset(_unpack(part) for part in parts),
     "s": lambda parts: {_unpack(part) for part in parts},
-    "d": lambda parts: dict(_unpack(part) for part in parts),
+    "d": lambda parts: dict(map(_unpack, parts)),  # type: ignore[arg-type]
     "r": lambda parts: range(*parts),
     "q": lambda parts: Fraction(int(parts[0], 16), int(parts[1], 16)),
     "m": lambda parts: Decimal(parts[0]),

@@ -135,6 +135,6 @@ def _position(text: str) -> Fraction:
         return -_INFINITY if bare.startswith("-") else _INFINITY
     try:
         value = numeric.approximate(expression.read(text))
-    except (expression.Unreadable, KeyError):
+    except expression.Unreadable:
         value = None
     return Fraction(0) if value is None else value

@@ -96,7 +96,7 @@ ATTACKS = {
         {"timeout"},
     ),
     "huge power": ("def in_order(x): return 9 ** 9 ** 9 ** 9", {"timeout", "wrong", "crashed"}),
-    "regular expression": ("import re\ndef in_order(x): return re.match('(a+)+$', 'a' * 40 + 'b')", {"timeout", "crashed"}),
+    "regular expression": ("import re\ndef in_order(x): re.match('(a+)+$', 'a' * 40 + 'b')", {"timeout", "crashed"}),
     "deep recursion": ("def in_order(x): return in_order(x)", {"wrong"}),
     "crash in C": ("import ctypes\nctypes.string_at(0)\ndef in_order(x): return x", {"crashed"}),
     "kills its parents": (

