@@ -21,6 +21,7 @@ from rlscale_jax.experiment.records import write_json
 from rlscale_jax.experiment.validation import run_name
 from rlscale_jax.studies import grid
 
+WORKER = "rlscale_jax.studies.worker"
 _POLL_SECS = 0.5
 _PLAIN_EVERY_SECS = 15.0
 
@@ -93,7 +94,7 @@ def _finished(job: _Job) -> bool:
 def _start(job: _Job, study: Study, workdir: pathlib.Path) -> None:
     job.directory.mkdir(parents=True, exist_ok=True)
     write_json(job.directory / "study_config.json", to_dict(job.experiment))
-    command = [sys.executable, "-m", "rlscale_jax.studies.worker", str(job.directory), str(workdir / "assets")]
+    command = [sys.executable, "-m", WORKER, str(job.directory), str(workdir / "assets")]
     environment = dict(os.environ)
     if study.parallel_runs > 1:
         environment |= {"NPROC": "1", "OMP_NUM_THREADS": "1"}
