@@ -63,12 +63,19 @@ def test_nested_subsets_contain_each_other(graded, seed):
         assert smaller < larger
 
 
-def test_independent_subsets_overlap_as_chance_has_it(graded):
-    problems = graded(1000)
-    small = set(curriculum.stratified_subset(problems, 200, seed=0).tolist())
-    large = set(curriculum.stratified_subset(problems, 500, seed=0).tolist())
-    expected, spread = 200 * 500 / 1000, math.sqrt(200 * 0.5 * 0.5)
-    assert abs(len(small & large) - expected) < 4 * spread
+@pytest.mark.parametrize("seed", range(3))
+def test_independent_subsets_overlap_as_chance_has_it(make_problem, seed):
+    problems = [make_problem(i, difficulty=0.5) for i in range(1000)]
+    # Drawn at even distances from one and the same order, 250 would lie within 500 or beside them.
+    small, large = (set(curriculum.stratified_subset(problems, n, seed=seed).tolist()) for n in (250, 500))
+    assert abs(len(small & large) - 125) < 4 * math.sqrt(250 * 0.5 * 0.5)
+
+
+def test_equally_difficult_problems_are_drawn_at_random(make_problem):
+    problems = [make_problem(i, difficulty=0.5) for i in range(1000)]
+    for nested in (False, True):
+        chosen = curriculum.stratified_subset(problems, 200, seed=0, nested=nested)
+        assert len(set(np.diff(chosen).tolist())) > 10  # not every fifth
 
 
 def test_seeds_give_different_subsets_and_the_same_seed_the_same(graded):
