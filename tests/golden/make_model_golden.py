@@ -1,4 +1,4 @@
-"""Makes tests/golden/models: tiny random checkpoints of every supported variety, and what Hugging Face computes on them.
+"""Makes tests/golden/models: tiny random checkpoints of every variety, and what Hugging Face computes.
 
     pip install torch==2.13.0 transformers==5.23.0 safetensors
     python tests/golden/make_model_golden.py
@@ -7,6 +7,8 @@ Each folder holds a checkpoint as published ones look and `expected.npz`: tokens
 logits [B T V], logprobs of the next tokens [B T-1], greedy (tokens generated after row 0's first `greedy_prompt`),
 loss (mean over real next tokens) and grad_norms, one for every name in `grad_names`. All of float32 arithmetic on the
 weights as stored. Weights are large enough for sharp, distinct predictions.
+Also makes tests/golden/frequencies.npz: inverse rotary frequencies of the study's 11 models, whose public facts
+(config.json, parameter counts) are in published.json.
 """
 
 import json
@@ -16,7 +18,9 @@ import shutil
 import numpy as np
 import torch
 from safetensors.torch import save_file
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, Qwen2Config
+from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
+from transformers.models.qwen2.modeling_qwen2 import Qwen2RotaryEmbedding
 
 HERE = pathlib.Path(__file__).parent / "models"
 GREEDY_PROMPT, GREEDY_TOKENS = 5, 12
@@ -72,9 +76,7 @@ def randomise(model: torch.nn.Module, seed: int) -> None:
         values = torch.randn(parameter.shape, generator=generator)
         if "norm" in name:
             values = 1 + 0.3 * values
-        elif name.endswith("bias"):
-            values = 0.5 * values
-        elif "embed" in name or "lm_head" in name:
+        elif name.endswith("bias") or "embed" in name or "lm_head" in name:
             values = 0.5 * values
         else:
             values = 1.4 * values / parameter.shape[1] ** 0.5
@@ -125,14 +127,28 @@ def expected(folder: pathlib.Path, longest: int, first_position: int, seed: int)
         eos_token_id=None, pad_token_id=0,
     )[0, GREEDY_PROMPT:]  # fmt: skip
     return {
-        "tokens": tokens.astype(np.int32), "lengths": lengths.astype(np.int32), "first_position": np.int32(first_position),
+        "tokens": tokens.astype(np.int32), "lengths": lengths.astype(np.int32),
+        "first_position": np.int32(first_position),
         "logits": logits, "logprobs": logprobs, "greedy": greedy.numpy().astype(np.int32),
         "greedy_prompt": np.int32(GREEDY_PROMPT), "loss": np.float32(loss.item()),
         "grad_names": np.array(list(grads)), "grad_norms": np.array(list(grads.values()), np.float32),
     }  # fmt: skip
 
 
+def frequencies() -> dict[str, np.ndarray]:
+    found = {}
+    for name, facts in json.loads((HERE.parent / "published.json").read_text()).items():
+        config = facts["config"]
+        if config["model_type"] == "qwen2":
+            rotary = Qwen2RotaryEmbedding(Qwen2Config(**config))
+        else:
+            rotary = LlamaRotaryEmbedding(LlamaConfig(**config))
+        found[name] = rotary.inv_freq.numpy()
+    return found
+
+
 def main() -> None:
+    np.savez_compressed(HERE.parent / "frequencies.npz", **frequencies())
     shutil.rmtree(HERE, ignore_errors=True)
     for seed, (name, (config, shard_bytes, longest, first, newer)) in enumerate(VARIETIES.items()):
         write_checkpoint(HERE / name, config, shard_bytes, newer, seed)
