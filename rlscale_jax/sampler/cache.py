@@ -10,11 +10,14 @@ the prompt's keys in one product. Keys are stored [K H S] and values [K S H]: on
 contiguous memory.
 """
 
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
+
+from rlscale_jax.models import mesh
 
 
 class KeysValues(NamedTuple):
@@ -48,16 +51,22 @@ def rows_shape(num_rows: int, num_kv_heads: int) -> tuple[int, ...]:
     return (num_rows, num_kv_heads) if num_kv_heads > 1 else (num_rows,)
 
 
+def placed(cache: KeysValues) -> KeysValues:
+    """The cache on a mesh: rows over the batch's axes, heads over `tensor`. Without a mesh, the cache itself."""
+    heads = ("kv_heads",) if cache.keys.ndim == 4 else ()
+    return KeysValues(*(mesh.constrain(a, "batch", *heads, None, None) for a in cache))
+
+
 def empty(num_rows: int, num_kv_heads: int, head_dim: int, slots: int, dtype: jnp.dtype) -> KeysValues:
     shape = rows_shape(num_rows, num_kv_heads)
-    return KeysValues(jnp.zeros((*shape, head_dim, slots), dtype), jnp.zeros((*shape, slots, head_dim), dtype))
+    return placed(KeysValues(jnp.zeros((*shape, head_dim, slots), dtype), jnp.zeros((*shape, slots, head_dim), dtype)))
 
 
 def from_sequence(keys: Float[Array, "rows T K H"], values: Float[Array, "rows T K H"]) -> KeysValues:
     """A prefill's keys and values in the cache's layout."""
     shape = rows_shape(keys.shape[0], keys.shape[2])
     keys, values = keys.transpose(0, 2, 3, 1), values.transpose(0, 2, 1, 3)
-    return KeysValues(keys.reshape(*shape, *keys.shape[2:]), values.reshape(*shape, *values.shape[2:]))
+    return placed(KeysValues(keys.reshape(*shape, *keys.shape[2:]), values.reshape(*shape, *values.shape[2:])))
 
 
 def write(cache: KeysValues, key: Float[Array, "B K H"], value: Float[Array, "B K H"], slot: jax.Array) -> KeysValues:
@@ -76,10 +85,8 @@ def fold(history: KeysValues, recent: KeysValues, ages: Int[Array, " B"], slots:
     A select over the whole history, not a scatter: once per segment, in every layout and on every device fast.
     """
     rank = history.keys.ndim
-    return KeysValues(
-        _fold(history.keys, recent.keys, ages, slots, axis=rank - 1),
-        _fold(history.values, recent.values, ages, slots, axis=rank - 2),
-    )
+    keys = _fold(history.keys, recent.keys, ages, slots, axis=rank - 1)
+    return placed(KeysValues(keys, _fold(history.values, recent.values, ages, slots, axis=rank - 2)))
 
 
 def _fold(history, recent, ages, slots, axis):
@@ -92,6 +99,7 @@ def _fold(history, recent, ages, slots, axis):
     return jnp.where((index >= begin) & (index < begin + segment), tiled, grown)
 
 
-def take(tree: Any, rows: Int[Array, " rows"]) -> Any:
-    """The given rows of every array."""
-    return jax.tree.map(lambda a: jnp.take(a, rows, axis=0), tree)
+def take(caches: Sequence[KeysValues], rows: Int[Array, " rows"]) -> KeysValues:
+    """The given rows of caches joined along their rows."""
+    joined = caches[0] if len(caches) == 1 else jax.tree.map(lambda *a: jnp.concatenate(a), *caches)
+    return placed(jax.tree.map(lambda a: jnp.take(a, rows, axis=0), joined))

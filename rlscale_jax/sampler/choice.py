@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int, UInt32
 
 
@@ -27,9 +28,9 @@ class Method:
 class Parameters(NamedTuple):
     """Sampling parameters as arrays (scalars)."""
 
-    temperature: jax.Array
-    top_k: jax.Array
-    top_p: jax.Array
+    temperature: jax.Array | np.float32
+    top_k: jax.Array | np.int32
+    top_p: jax.Array | np.float32
 
 
 class Choice(NamedTuple):
@@ -42,7 +43,7 @@ class Choice(NamedTuple):
 
 def method_and_parameters(temperature: float, top_k: int, top_p: float) -> tuple[Method, Parameters]:
     method = Method(greedy=temperature == 0, scaled=temperature != 1, top_k=top_k > 0, top_p=top_p < 1)
-    return method, Parameters(jnp.float32(temperature), jnp.int32(top_k), jnp.float32(top_p))
+    return method, Parameters(np.float32(temperature), np.int32(top_k), np.float32(top_p))
 
 
 def choose(

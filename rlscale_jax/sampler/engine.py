@@ -10,7 +10,7 @@ import time
 import jax
 import numpy as np
 
-from rlscale_jax.models import Model
+from rlscale_jax.models import Model, mesh
 from rlscale_jax.sampler import cache, programs, schedule
 from rlscale_jax.sampler.choice import method_and_parameters
 from rlscale_jax.sampler.ledger import Ledger
@@ -49,6 +49,7 @@ class Engine:
         self.prompt_slots = schedule.bucket(int(self.prompt_lengths.max()), 16)
         self.segment_steps = min(SEGMENT_STEPS, schedule.bucket(max(int(request.limits.max()) - 1, 1), 8))
         self.ledger = Ledger(request.limits, request.eos_ids)
+        self.granule = mesh.ways(jax.sharding.get_abstract_mesh(), "batch")
         self.queue = Queue(list(range(len(request.prompts))), request.num_samples, request.capacity)
         self.row_keys = self._row_keys()
         self.layout = Layout(np.zeros((0, 1), np.int64))
@@ -91,7 +92,8 @@ class Engine:
 
     def _prefill_and_enter(self, live: np.ndarray, admitted: np.ndarray) -> None:
         """Prefills the admitted prompts, records first tokens, and lays out those that go on beside the live rows."""
-        most = schedule.bucket(max(1, min(len(admitted), PREFILL_TOKENS // self.prompt_slots)))
+        most = max(1, min(len(admitted), self.granule * PREFILL_TOKENS // self.prompt_slots))
+        most = schedule.bucket(most, self.granule)
         chunks = [admitted[i : i + most] for i in range(0, len(admitted), most)]
         prefixes = [self._prefill(chunk, most) for chunk in chunks]
         sequences = _sequences_of(admitted, self.request.num_samples)
@@ -129,19 +131,25 @@ class Engine:
         self.num_regroups += 1
         self.prefix = self._regrouped_prefix(old, new_prefixes, new_places or {})
         if not old.num_rows:
-            shape = (self.layout.num_rows, self.architecture.num_kv_heads, self.architecture.head_dim, 0)
-            dtype = self.params["embed"]["embedding"].dtype
-            self.history = [cache.empty(*shape, dtype) for _ in range(self.architecture.num_layers)]
+            self.history = self._empty_history()
         else:
             at = {int(s): row for row, s in enumerate(old.rows) if s != IDLE}
             rows = np.array([at.get(int(s), 0) for s in self.layout.rows], np.int32)
-            self.history = programs.take(self.history, rows)
+            for layer, one in enumerate(self.history):
+                self.history[layer] = programs.take([one], rows)
+
+    def _empty_history(self) -> programs.History:
+        a, dtype = self.architecture, self.params["embed"]["embedding"].dtype
+        shape = cache.rows_shape(self.layout.num_rows, a.num_kv_heads)
+        one = cache.KeysValues(np.zeros((*shape, a.head_dim, 0), dtype), np.zeros((*shape, 0, a.head_dim), dtype))
+        return [one] * a.num_layers
 
     def _arrange(self, sequences: np.ndarray) -> Layout:
         a = self.architecture
         slot_flops = 4 * a.num_heads * a.head_dim * a.num_layers
         row_cost = 2 * a.num_nonembedding_params / slot_flops + self.ledger.lengths[sequences].mean()
-        return schedule.arrange(sequences, self.request.num_samples, row_cost=row_cost, unit_cost=self.prompt_slots)
+        costs = {"row_cost": row_cost, "unit_cost": self.prompt_slots}
+        return schedule.arrange(sequences, self.request.num_samples, granule=self.granule, **costs)
 
     def _regrouped_prefix(self, old: Layout, new_prefixes: list, new_places: dict[int, int]):
         """Each unit's prompt cache, from the units before or from a new prefill."""
@@ -152,7 +160,7 @@ class Engine:
         trees = ([self.prefix] if len(old.sequences) else []) + new_prefixes
         if len(trees) == 1 and np.array_equal(units, np.arange(len(jax.tree.leaves(trees[0])[0]))):
             return trees[0]
-        return programs.take_joined(trees, units)
+        return [programs.take([tree[layer] for tree in trees], units) for layer in range(len(trees[0]))]
 
     def _decode_segment(self) -> None:
         rows, ages = self._rows()
@@ -167,7 +175,8 @@ class Engine:
         live = self._live_sequences()
         if len(live):
             slots = schedule.bucket(int(self.ledger.lengths[live].max()) - 1, self.segment_steps)
-            self.history = programs.fold(self.history, recent, ages, slots=slots)
+            for layer in range(len(recent)):
+                self.history[layer] = programs.fold(self.history[layer], recent[layer], ages, slots=slots)
 
     def _rows(self) -> tuple[programs.Rows, np.ndarray]:
         sequences = self.layout.rows

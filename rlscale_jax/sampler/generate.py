@@ -4,7 +4,10 @@ Arguments are checked here, before anything compiles; `engine` does the work.
 """
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from rlscale_jax.models import Model
@@ -58,15 +61,23 @@ def generate(
         prompt_ids=prompt_ids,
         wave_sequences=wave_sequences,
     )
-    return Engine(lay_out(model), request).run()
+    with _on_mesh(model):
+        return Engine(lay_out(model), request).run()
 
 
 def lay_out(model: Model, dtype=None) -> Model:
     """The model with parameters laid out for decoding, cast to `dtype`; unchanged when they already are."""
-    dtype = dtype or model.dtype
+    dtype = jnp.dtype(dtype or model.dtype)
     if isinstance(model.params["layers"], list) and dtype == model.dtype:
         return model
-    return Model(model.architecture, programs.lay_out(model.params, dtype=dtype))
+    with _on_mesh(model):
+        return Model(model.architecture, programs.lay_out(model.params, dtype=dtype))
+
+
+def _on_mesh(model: Model):
+    """The context of the mesh that holds the parameters, if one does."""
+    sharding = model.params["embed"]["embedding"].sharding
+    return jax.set_mesh(sharding.mesh) if isinstance(sharding, jax.sharding.NamedSharding) else nullcontext()
 
 
 def _checked(architecture: Architecture, *, prompts, num_samples, max_new_tokens, prompt_ids, wave_sequences, **rest):

@@ -1,7 +1,8 @@
 """The compiled programs of a rollout: weights laid out, prompts prefilled, a segment of steps, rows moved.
 
 Each is a jitted function of arrays (or `jax.ShapeDtypeStruct`s, to lower it ahead of time): nothing depends on weights
-as constants, and each combination of bucketed shapes compiles once.
+as constants, and each combination of bucketed shapes compiles once. What moves a cache works on one layer, so that the
+old one can be freed before the next is made.
 """
 
 import functools
@@ -11,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from rlscale_jax.models import attention as full_attention
-from rlscale_jax.models import decoder
+from rlscale_jax.models import decoder, mesh, sharding
 from rlscale_jax.models.architecture import Architecture
 from rlscale_jax.sampler import cache, choice
 from rlscale_jax.sampler.attention import decode_attend
@@ -41,10 +42,14 @@ class Written(NamedTuple):
 
 @functools.partial(jax.jit, static_argnames="dtype")
 def lay_out(params: decoder.Params, *, dtype: jnp.dtype) -> decoder.Params:
-    """Parameters for decoding: cast, one dict a layer, the output matrix [D V] explicit. Once per policy version."""
-    params = jax.tree.map(lambda a: a.astype(dtype), params)
-    head = {"lm_head": {"kernel": decoder.lm_head(params)}}
-    return {**decoder.unstack(params), **head}
+    """Parameters for decoding: cast, one dict a layer, whole along `embed` (a step cannot wait for weights of other
+    devices) and split over `tensor`. Once per policy version."""
+
+    def place(path, array):
+        axes = sharding.PARAM_AXES["/".join(key.key for key in path[-2:])]
+        return mesh.constrain(array.astype(dtype), *(None if axis == "embed" else axis for axis in axes))
+
+    return jax.tree.map_with_path(place, decoder.unstack(params))
 
 
 @jax.jit
@@ -71,6 +76,7 @@ def prefill(
     def attend(q, k, v, _):
         return full_attention.causal_attend()(q, k, v, None)[0], cache.from_sequence(k, v)
 
+    tokens = mesh.constrain(tokens, "batch", None)
     positions = jnp.broadcast_to(jnp.arange(tokens.shape[1]), tokens.shape)
     dtype = params["embed"]["embedding"].dtype
     hidden, prefix = decoder.hidden_states(architecture, params, tokens, positions, attend, compute_dtype=dtype)
@@ -78,7 +84,12 @@ def prefill(
     logits = decoder.unembed(params, last)
     uniforms = choice.uniforms(keys, jnp.zeros(keys.shape[:2], jnp.int32)).swapaxes(0, 1)
     choices = jax.lax.map(lambda one: choice.choose(method, parameters, logits, one), uniforms)  # sample by sample
-    return prefix, jax.tree.map(lambda a: a.swapaxes(0, 1), choices)
+    return prefix, jax.tree.map(lambda a: _whole(a.swapaxes(0, 1)), choices)
+
+
+def _whole(array):
+    """The array on every device, so that every host can read it."""
+    return mesh.constrain(array, *[None] * array.ndim)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
@@ -107,6 +118,7 @@ def segment(
 
     def step(state):
         index, token, live, recent, written = state
+        token = mesh.constrain(token, "batch")
         attend = decode_attend(Visible(prefix_lengths, rows.age, index))
         caches = [LayerCache(*layer) for layer in zip(prefix, history, recent, strict=True)]
         fed = rows.age + index
@@ -125,22 +137,16 @@ def segment(
         return (state[0] < num_steps) & jnp.any(state[2])
 
     state = jax.lax.while_loop(going, step, (jnp.int32(0), rows.token, rows.live, recent, written))
-    return state[3], state[4]
+    return state[3], jax.tree.map(_whole, state[4])
 
 
 @functools.partial(jax.jit, static_argnames="slots")
-def fold(history: History, recent: Recent, ages: jax.Array, *, slots: int) -> History:
-    """The history with the last segment added, in a cache of `slots`."""
-    return [cache.fold(old, new, ages, slots) for old, new in zip(history, recent, strict=True)]
+def fold(history: KeysValues, recent: KeysValues, ages: jax.Array, *, slots: int) -> KeysValues:
+    """One layer's history with the last segment added, in a cache of `slots`."""
+    return cache.fold(history, recent, ages, slots)
 
 
 @jax.jit
-def take(tree, rows: jax.Array):
-    """The given rows of every array."""
-    return cache.take(tree, rows)
-
-
-@jax.jit
-def take_joined(trees, rows: jax.Array):
-    """The given rows of the trees joined along their rows."""
-    return cache.take(jax.tree.map(lambda *a: jnp.concatenate(a), *trees), rows)
+def take(caches: list[KeysValues], rows: jax.Array) -> KeysValues:
+    """The given rows of one layer's caches, joined."""
+    return cache.take(caches, rows)
