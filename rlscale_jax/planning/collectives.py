@@ -1,7 +1,7 @@
 """Collectives of a compiled program: bytes that each device moves, by kind and mesh axes, loops multiplied out.
 
-Read from the compiler's text: which computation holds a collective, how often the loops around it run (the compiler
-writes known trip counts), which devices take part (replica groups), how large it is. Asynchronous pairs and copies of
+Read from the compiler's text: which computation holds a collective, how often the loops around it run (read from
+their conditions), which devices take part (replica groups), how large it is. Asynchronous pairs and copies of
 one collective in fused computations share a channel and count once.
 """
 
@@ -26,16 +26,17 @@ class Traffic:
 
     kind: str
     axes: str
+    group: int  # devices that take part together
     count: float
     bytes_sent: float
 
 
 def read(text: str, mesh: Mesh, *, loop_steps: int = 1) -> tuple[Traffic, ...]:
-    """The collectives of a compiled program's text; `loop_steps` stands in where a trip count is not written."""
+    """The collectives of a compiled program's text; `loop_steps` stands in where a loop's condition is not a count."""
     computations = _computations(text)
     trips = _trips(computations, loop_steps)
     seen: set[tuple[str, str]] = set()
-    found: dict[tuple[str, str], list[float]] = defaultdict(lambda: [0.0, 0.0])
+    found: dict[tuple[str, str, int], list[float]] = defaultdict(lambda: [0.0, 0.0])
     for name, lines in computations.items():
         for line in lines:
             match = _OPERATION.search(line)
@@ -45,11 +46,12 @@ def read(text: str, mesh: Mesh, *, loop_steps: int = 1) -> tuple[Traffic, ...]:
             if channel:
                 seen.add((match[2], channel[1]))
             group, axes = _participants(line, mesh)
-            total = found[match[2], axes]
+            total = found[match[2], axes, group]
             total[0] += trips[name]
             total[1] += trips[name] * _sent(match[2], match[1], bool(match[3]), group)
     return tuple(
-        Traffic(kind=kind, axes=axes, count=count, bytes_sent=size) for (kind, axes), (count, size) in found.items()
+        Traffic(kind=kind, axes=axes, group=group, count=count, bytes_sent=size)
+        for (kind, axes, group), (count, size) in found.items()
     )
 
 
@@ -70,7 +72,7 @@ def _trips(computations: dict[str, list[str]], loop_steps: int) -> dict[str, flo
     calls: dict[str, list[tuple[str, float]]] = defaultdict(list)  # called -> (caller, times)
     for caller, lines in computations.items():
         for line in lines:
-            times = _loop_length(line, loop_steps) if " while(" in line else 1.0
+            times = _loop_length(line, computations, loop_steps) if " while(" in line else 1.0
             for called in re.findall(r"(?:body|calls|to_apply|condition|branch_computations)=\{?%?([\w.\-]+)", line):
                 calls[called].append((caller, times))
 
@@ -83,9 +85,14 @@ def _trips(computations: dict[str, list[str]], loop_steps: int) -> dict[str, flo
     return {name: trips(name) for name in computations}
 
 
-def _loop_length(line: str, loop_steps: int) -> float:
-    known = re.search(r'"known_trip_count":\{"n":"(\d+)"\}', line)
-    return float(known[1]) if known else float(loop_steps)
+def _loop_length(line: str, computations: dict[str, list[str]], loop_steps: int) -> float:
+    """Trips of a loop whose condition is `counter < constant`, as of every scan; `loop_steps` for any other."""
+    condition = re.search(r"condition=%?([\w.\-]+)", line)
+    lines = computations.get(condition[1], []) if condition else []
+    root = next((line for line in lines if "ROOT" in line), "")
+    limit = re.search(r"compare\(%?[\w.\-]+, %?([\w.\-]+)\), direction=LT", root)
+    constants = dict(re.findall(r"%?([\w.\-]+) = s32\[\]\S* constant\((\d+)\)", "\n".join(lines)))
+    return float(constants[limit[1]]) if limit and limit[1] in constants else float(loop_steps)
 
 
 def _participants(line: str, mesh: Mesh) -> tuple[int, str]:
@@ -118,9 +125,8 @@ def _replica_groups(line: str) -> list[int] | None:
 
 def _sent(kind: str, result: str, is_start: bool, group: int) -> float:
     """Bytes a device sends in one collective of this result; rings, as the compiler's cost model assumes."""
-    sizes = [
-        _ITEM.get(dtype, 4) * math.prod(int(n) for n in dims.split(",") if n) for dtype, dims in _SHAPE.findall(result)
-    ]
+    arrays = _SHAPE.findall(result)
+    sizes = [_ITEM.get(dtype, 4) * math.prod(int(n) for n in dims.split(",") if n) for dtype, dims in arrays]
     size = max(sizes) if is_start and sizes else sum(sizes)
     share = (group - 1) / group
     return {

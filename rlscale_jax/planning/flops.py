@@ -9,7 +9,13 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import jax.numpy as jnp
+import numpy as np
 from jax.extend import core
+
+from rlscale_jax.experiment.config import Experiment
+from rlscale_jax.experiment.flops import ForwardCost
+from rlscale_jax.models import Architecture
 
 _INNER = ("jaxpr", "call_jaxpr", "fun_jaxpr")  # parameters that hold a called program
 # products of [queries x keys x head] that a splash kernel makes for each visible pair
@@ -62,8 +68,30 @@ def _kernel(equation: Any) -> float:
     kind = next((kind for kind in _SPLASH_PRODUCTS if f"splash_mqa_{kind}" in name), None)
     if kind is None:
         raise NotImplementedError(f"kernel {name} is not counted")
-    tensors = [v.aval.shape for v in equation.invars if len(v.aval.shape) >= 3 and v.aval.dtype.itemsize == 2]
-    queries, keys = tensors[0], tensors[1]
+    # the first two arrays of numbers are queries [..., heads, T, H] and keys [..., S, H]
+    queries, keys = [v.aval.shape for v in equation.invars if jnp.issubdtype(v.aval.dtype, jnp.floating)][:2]
     num_queries, num_keys, head = queries[-2], keys[-2], queries[-1]
     pairs = num_queries * (num_keys - num_queries) + num_queries * (num_queries + 1) / 2
     return _SPLASH_PRODUCTS[kind] * 2.0 * math.prod(queries[:-2]) * pairs * head
+
+
+def closed_form(
+    experiment: Experiment, architecture: Architecture, *, num_prompts: int, remat: bool = True
+) -> dict[str, float]:
+    """FLOPs of the training programs on `num_prompts` full groups, from the architecture alone.
+
+    Full remat repeats a block's forward except its last product (nothing needs its result). The splash kernel's
+    backward pass makes 3.5 times the products of its forward one, since two kernels repeat the scores.
+    """
+    cost = ForwardCost.of(architecture)
+    prompts = np.full(num_prompts, float(experiment.data.max_prompt_tokens))
+    completions = np.full((num_prompts, experiment.grpo.group_size), float(experiment.sampling.max_new_tokens))
+    tokens, logits = prompts.sum() + completions.sum(), completions.sum() * cost.per_logits
+    pairs = (prompts * (prompts + 1) / 2).sum()
+    pairs += (completions * prompts[:, None] + completions * (completions + 1) / 2).sum()
+    matrices, attention = tokens * cost.per_token, pairs * cost.per_pair
+    last = 2.0 * architecture.num_layers * architecture.hidden_size * architecture.intermediate_size * tokens
+    update = 3 * matrices + 4.5 * attention + 3 * logits
+    if remat:
+        update += matrices - last + attention
+    return {"logprobs": matrices + attention + logits, "accumulate": update, "step": update}

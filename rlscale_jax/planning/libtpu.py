@@ -22,9 +22,10 @@ _ENVIRONMENT = {
 }
 
 
-def prepare() -> None:
-    """Sets the environment in which libtpu loads anywhere, quietly."""
+def prepare(*, num_cpu_devices: int = 1) -> None:
+    """Sets the environment in which libtpu loads anywhere, quietly; CPU devices stand for GPUs in analytic plans."""
     os.environ.update(_ENVIRONMENT)
+    os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={num_cpu_devices}"
 
 
 def version() -> str:

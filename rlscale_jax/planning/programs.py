@@ -26,7 +26,7 @@ from rlscale_jax.training import update
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Program:
-    """A jitted function to compile, and the bytes on a device that are held beside its arguments while it runs."""
+    """A jitted function to compile; bytes on a device of its arguments by name, and of what is held beside them."""
 
     name: str
     function: Any
@@ -35,7 +35,8 @@ class Program:
     mesh: Mesh
     runs: float  # per iteration
     loop_steps: int = 1  # of a while loop whose length the compiler does not know
-    held: dict[str, int] = dataclasses.field(default_factory=dict)  # name -> bytes a device
+    named: dict[str, int] = dataclasses.field(default_factory=dict)  # arguments
+    held: dict[str, int] = dataclasses.field(default_factory=dict)
 
     def trace(self):
         with jax.set_mesh(self.mesh) if not self.mesh.empty else contextlib.nullcontext():
@@ -94,117 +95,115 @@ def micro_prompts(experiment: Experiment) -> int:
 
 
 def training(experiment: Experiment, architecture: Architecture, plan: Layout) -> list[Program]:
-    """Log-probability passes and updates."""
+    """Log-probability passes (old and reference) and updates, at full width."""
     grpo, mesh = experiment.grpo, plan.trainer
+    attend = {"shared_prefix_attend": splash.shared_prefix_attend} if _is_tpu(mesh) else {}
     compute = jnp.dtype(experiment.model.compute_dtype)
-    attend = splash.shared_prefix_attend if _is_tpu(mesh) else None
-    built = update.build(
-        architecture,
-        grpo,
-        experiment.optimizer,
-        compute_dtype=compute,
-        **({"shared_prefix_attend": attend} if attend else {}),
-    )
+    built = update.build(architecture, grpo, experiment.optimizer, compute_dtype=compute, **attend)
     master = shapes.params(architecture, mesh, jnp.dtype(experiment.model.param_dtype))
     state = shapes.opt_state(built, master, mesh)
+    has_old, has_ref = grpo.num_minibatches > 1, grpo.kl_coef > 0
     batch = functools.partial(shapes.batch, experiment, mesh, micro_prompts(experiment))
-    multiple = grpo.num_minibatches > 1
-    full = batch(old=multiple, ref=grpo.kl_coef > 0)
-    reference = shapes.device_bytes(shapes.params(architecture, mesh, compute)) if grpo.kl_coef > 0 else 0
-    moments = shapes.device_bytes(state["opt_state"])
-    weights = {"weights": shapes.device_bytes(master)}
-    of = functools.partial(Program, mesh=mesh)
+    full = batch(old=has_old, ref=has_ref)
     micros = grpo.prompts_per_step // micro_prompts(experiment)
-    held = {"optimiser": moments, "reference": reference}
-    passes = [
-        of(name="logprobs", function=built.logprobs, args=(master, batch(old=False, ref=False)), runs=0, held=held)
-    ]
-    passes[0] = dataclasses.replace(passes[0], runs=micros * (multiple + (grpo.kl_coef > 0)))
+    resident_bytes = resident(experiment, architecture, plan)
+    beside = {name: size for name, size in resident_bytes.items() if name != "weights"}
+    reference = {name: size for name, size in beside.items() if name == "reference"}
+    weights = {"weights": resident_bytes["weights"]}
+    all_state = weights | {"optimiser": resident_bytes["optimiser"]}
+    gradients = {"gradient": resident_bytes["weights"]}
+    of = functools.partial(Program, mesh=mesh)
+    scored = of(
+        name="logprobs",
+        function=built.logprobs,
+        args=(master, batch(old=False, ref=False)),
+        runs=micros * (has_old + has_ref),
+        named=weights,
+        held=beside,
+    )
     if micros == grpo.num_minibatches:
-        one = of(name="step", function=built.step, args=(state, full), runs=micros, held={"reference": reference})
-        return [*passes, one]
-    sums = shapes.replicated(jax.eval_shape(built.start, shapes._bare(master))["sums"], mesh)
-    accumulated = {"gradient": master, "sums": sums}
-    return [
-        *passes,
-        of(name="accumulate", function=built.accumulate, args=(master, accumulated, full), runs=micros, held=held),
-        of(
-            name="apply",
-            function=built.apply,
-            args=(state, accumulated),
-            runs=grpo.num_minibatches,
-            held={"reference": reference},
-        ),
-    ]
+        step = of(name="step", function=built.step, args=(state, full), runs=micros, named=all_state, held=reference)
+        return [scored, step]
+    sums = shapes.replicated(jax.eval_shape(built.start, shapes.bare(master))["sums"], mesh)
+    gradient = {"gradient": master, "sums": sums}
+    accumulate = of(
+        name="accumulate",
+        function=built.accumulate,
+        args=(master, gradient, full),
+        runs=micros,
+        named=weights | gradients,
+        held=beside,
+    )
+    apply = of(
+        name="apply",
+        function=built.apply,
+        args=(state, gradient),
+        runs=grpo.num_minibatches,
+        named=all_state | gradients,
+        held=reference,
+    )
+    return [scored, accumulate, apply]
 
 
 def sampling(experiment: Experiment, architecture: Architecture, plan: Layout) -> list[Program]:
-    """Weights for decoding, then one wave: prefill of all its prompts, and its longest segment of steps."""
-    mesh, compute = plan.sampler, jnp.dtype(experiment.model.compute_dtype)
-    samples, slots = experiment.grpo.group_size, experiment.data.max_prompt_tokens
-    units = plan.wave_sequences // samples
-    waves = experiment.grpo.prompts_per_step / units
-    weights = shapes.sampler_params(architecture, mesh, compute)
-    steps = engine.SEGMENT_STEPS
+    """One wave: prefill of its prompts, its longest segment of steps, and the fold of that segment into the history."""
+    mesh, steps, slots = plan.sampler, engine.SEGMENT_STEPS, experiment.data.max_prompt_tokens
+    samples, rows = experiment.grpo.group_size, plan.wave_sequences
+    waves = experiment.grpo.prompts_per_step * samples / rows
     longest = schedule.bucket(experiment.sampling.max_new_tokens - steps, steps)
-    method, parameters = method_and_parameters(
-        experiment.sampling.temperature, experiment.sampling.top_k, experiment.sampling.top_p
-    )
-    parameters = shapes.replicated(jax.eval_shape(lambda: parameters), mesh)
-    chunk = prefill_prompts(experiment, plan)
-    place = shapes.batch_sharding(mesh)
-    prompts = shapes.array((chunk, slots), jnp.int32, place)
-    lengths = shapes.array((units,), jnp.int32, place)
-    keys = shapes.array((chunk, samples, 2), jnp.uint32, place)
-    eos = shapes.replicated(jax.ShapeDtypeStruct((2,), jnp.int32), mesh)
-    prefix = shapes.cache(architecture, mesh, units, slots, compute)
-    history = shapes.cache(architecture, mesh, plan.wave_sequences, longest, compute)
-    recent = shapes.cache(architecture, mesh, plan.wave_sequences, steps, compute)
-    ages = shapes.array((plan.wave_sequences,), jnp.int32, place)
-    held = resident(experiment, architecture, plan)
     num_segments = math.ceil(experiment.sampling.max_new_tokens / steps)
+    compute = jnp.dtype(experiment.model.compute_dtype)
+    caches = functools.partial(shapes.cache, architecture, mesh, dtype=compute)
+    prefix, history = caches(num_rows=rows // samples, slots=slots), caches(num_rows=rows, slots=longest)
+    weights = shapes.sampler_params(architecture, mesh, compute)
+    method, parameters = _sampling_method(experiment, mesh)
+    ints = functools.partial(shapes.array, dtype=jnp.int32, place=shapes.batch_sharding(mesh))
+    chunk = prefill_prompts(experiment, plan)
+    keys = shapes.array((chunk, samples, 2), jnp.uint32, shapes.batch_sharding(mesh))
+    eos = shapes.replicated(jax.ShapeDtypeStruct((2,), jnp.int32), mesh)
+    held = resident(experiment, architecture, plan)
+    prompt_cache = {"prompt cache": shapes.device_bytes(prefix)}
+    own_cache = {"cache": shapes.device_bytes(history)}
+    own_weights = {"sampler weights": shapes.device_bytes(weights)}
     of = functools.partial(Program, mesh=mesh)
-    sizes = {name: shapes.device_bytes(tree) for name, tree in (("prefix", prefix), ("weights", weights))}
+    fixed = (architecture, method)
     return [
         of(
             name="prefill",
             function=sampler.prefill,
-            args=(architecture, method, weights, parameters, prompts, lengths_of(lengths, chunk), keys),
-            runs=waves * units / chunk,
-            held={**held, "prefix": sizes["prefix"]},
+            args=(*fixed, weights, parameters, ints((chunk, slots)), ints((chunk,)), keys),
+            runs=waves * (rows // samples) / chunk,
+            named=own_weights,
+            held=held | prompt_cache,
         ),
         of(
             name="segment",
             function=sampler.segment,
             args=(
-                architecture,
-                method,
-                steps,
-                weights,
-                parameters,
-                eos,
-                lengths,
-                prefix,
-                history,
-                shapes.rows(mesh, plan.wave_sequences),
+                *(*fixed, steps, weights, parameters, eos, ints((rows // samples,))),
+                *(prefix, history, shapes.rows(mesh, rows)),
             ),
             runs=waves * num_segments,
             loop_steps=steps,
+            named=own_weights | prompt_cache | own_cache,
             held=held,
         ),
         of(
             name="fold",
             function=sampler.fold,
-            args=(history, recent, ages),
+            args=(history, caches(num_rows=rows, slots=steps), ints((rows,))),
             static={"slots": longest},
             runs=waves * num_segments,
-            held={**held, "sampler weights": sizes["weights"], "prefix": sizes["prefix"]},
+            named=own_cache,
+            held=held | prompt_cache | own_weights,
         ),
     ]
 
 
-def lengths_of(lengths: jax.ShapeDtypeStruct, num_prompts: int) -> jax.ShapeDtypeStruct:
-    return shapes.array((num_prompts,), lengths.dtype, lengths.sharding)
+def _sampling_method(experiment: Experiment, mesh: Mesh):
+    config = experiment.sampling
+    method, parameters = method_and_parameters(config.temperature, config.top_k, config.top_p)
+    return method, shapes.replicated(jax.eval_shape(lambda: parameters), mesh)
 
 
 def prefill_prompts(experiment: Experiment, plan: Layout) -> int:
@@ -229,8 +228,9 @@ def resharding(experiment: Experiment, architecture: Architecture, plan: Layout)
     target = jax.tree.map(lambda a: a.sharding, shapes.sampler_params(architecture, plan.sampler, compute))
     move = jax.jit(lambda params: sampler.lay_out(params, dtype=compute), out_shardings=target)
     master = shapes.params(architecture, plan.trainer, jnp.dtype(experiment.model.param_dtype))
-    held = {k: v for k, v in resident(experiment, architecture, plan).items() if k != "weights"}
-    return Program(name="reshard", function=move, args=(master,), mesh=plan.trainer, runs=1, held=held)
+    held = resident(experiment, architecture, plan)
+    weights = {"weights": held.pop("weights")}
+    return Program(name="reshard", function=move, args=(master,), mesh=plan.trainer, runs=1, named=weights, held=held)
 
 
 def _is_tpu(mesh: Mesh) -> bool:

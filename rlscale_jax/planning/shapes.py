@@ -3,6 +3,7 @@
 What is built here goes into the run's own programs (`training.update`, `sampler.programs`) in place of arrays.
 """
 
+import functools
 from typing import Any
 
 import jax
@@ -14,6 +15,7 @@ from jax.sharding import PartitionSpec as P
 from rlscale_jax.experiment.config import Experiment
 from rlscale_jax.models import Architecture, decoder, sharding
 from rlscale_jax.models.mesh import TABLE, batch_sharding, ways
+from rlscale_jax.sampler import cache as kv_cache
 from rlscale_jax.sampler import programs as sampler
 from rlscale_jax.sampler.cache import KeysValues
 from rlscale_jax.training.batch import RolloutBatch
@@ -36,18 +38,15 @@ def params(architecture: Architecture, mesh: Mesh, dtype: Any) -> decoder.Params
 def sampler_params(architecture: Architecture, mesh: Mesh, dtype: Any) -> decoder.Params:
     """Parameters as `sampler.programs.lay_out` gives them, each sharded by the same table over the sampler's mesh."""
     stacked = params(architecture, mesh, dtype)
-    laid_out = jax.eval_shape(lambda p: sampler.lay_out(p, dtype=dtype), _bare(stacked))
-    layers = [_unstacked_places(stacked["layers"], mesh)] * architecture.num_layers
-    head = NamedSharding(mesh, P(*_head_spec(architecture, mesh)))
-    places = {
-        **{name: jax.tree.map(lambda a: a.sharding, stacked[name]) for name in ("embed", "final_norm")},
-        "layers": layers,
-        "lm_head": {"kernel": head},
-    }
+    laid_out = jax.eval_shape(lambda p: sampler.lay_out(p, dtype=dtype), bare(stacked))
+    places = {name: jax.tree.map(lambda a: a.sharding, stacked[name]) for name in ("embed", "final_norm")}
+    places["layers"] = [_unstacked_places(stacked["layers"], mesh)] * architecture.num_layers
+    if "lm_head" in laid_out:
+        places["lm_head"] = {"kernel": NamedSharding(mesh, P(*_head_spec(architecture, mesh)))}
     return jax.tree.map(lambda a, s: array(a.shape, a.dtype, s), laid_out, places)
 
 
-def _bare(tree: Any) -> Any:
+def bare(tree: Any) -> Any:
     return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), tree)
 
 
@@ -62,7 +61,7 @@ def _head_spec(architecture: Architecture, mesh: Mesh) -> tuple:
 
 def opt_state(programs: Any, state_params: decoder.Params, mesh: Mesh) -> Any:
     """The whole training state: moments lie as their parameters do, counters everywhere."""
-    state = jax.eval_shape(programs.init_state, _bare(state_params))
+    state = jax.eval_shape(programs.init_state, bare(state_params))
     by_shape = {(a.shape, path): a.sharding for path, a in _leaves(state_params)}
 
     def place(path, a):
@@ -104,10 +103,9 @@ def cache(architecture: Architecture, mesh: Mesh, num_rows: int, slots: int, dty
     """Every layer's keys and values for `num_rows` rows: rows over the batch axes, heads over `tensor`."""
     heads = TABLE["kv_heads"] if architecture.num_kv_heads % ways(mesh, "kv_heads") == 0 else None
     place = NamedSharding(mesh, P(TABLE["batch"], heads))
-    shape = (num_rows, architecture.num_kv_heads)
-    keys = array((*shape, architecture.head_dim, slots), dtype, place)
-    values = array((*shape, slots, architecture.head_dim), dtype, place)
-    return [KeysValues(keys, values)] * architecture.num_layers
+    empty = functools.partial(kv_cache.empty, num_rows, architecture.num_kv_heads, architecture.head_dim, slots, dtype)
+    one = jax.tree.map(lambda a: array(a.shape, a.dtype, place), jax.eval_shape(empty))
+    return [one] * architecture.num_layers
 
 
 def rows(mesh: Mesh, num_rows: int) -> sampler.Rows:
@@ -119,6 +117,6 @@ def rows(mesh: Mesh, num_rows: int) -> sampler.Rows:
 
 
 def device_bytes(tree: Any) -> int:
-    """Bytes of a tree's arrays on one device (the largest shard)."""
-    leaves = jax.tree.leaves(tree)
+    """Bytes of a tree's arrays on one device (the largest shard); what is no array counts nothing."""
+    leaves = [a for a in jax.tree.leaves(tree) if isinstance(a, jax.ShapeDtypeStruct)]
     return sum(int(np.prod(a.sharding.shard_shape(a.shape))) * np.dtype(a.dtype).itemsize for a in leaves)

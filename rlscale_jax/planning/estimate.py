@@ -1,0 +1,203 @@
+"""A plan: what a run holds on each chip at each moment, how long an iteration takes, what the whole run costs.
+
+Memory comes from the compiled programs and what is held beside them; time from the roofline of each program. Times are
+for full lengths (every completion at the limit: the longest an iteration can take) unless mean lengths are given.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+from rlscale_jax.experiment.config import Experiment
+from rlscale_jax.models import Architecture
+from rlscale_jax.planning import memory_traffic, programs, roofline
+from rlscale_jax.planning.compilation import Compiled, compile_program
+from rlscale_jax.planning.programs import Layout, Program
+from rlscale_jax.planning.topologies import Slice
+
+TRAINING = ("logprobs", "accumulate", "apply", "step")
+BUCKET_BYTES_PER_HOST = 1e9  # assumed: what a host writes to a bucket per second, whatever its network could
+HOST_COPY_BYTES = 10e9  # assumed: from a host's chips per second, the part of a save that training waits for
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Assumptions:
+    """What a plan cannot know. Lengths 0: the config's limits."""
+
+    mean_prompt_tokens: int = 0
+    mean_completion_tokens: int = 0
+    evaluation_problems: int = 500
+    price_per_chip_hour: float = 0.0
+    efficiency: roofline.Efficiency = dataclasses.field(default_factory=roofline.Efficiency)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Moment:
+    """A program while it runs: bytes on a chip by what they are."""
+
+    name: str
+    parts: dict[str, int]
+    over: str  # the compiler's words where it does not fit
+    runs: float
+    compile_secs: float
+    cost: roofline.Cost
+    flops: float
+    traffic: tuple
+
+    @property
+    def total(self) -> int:
+        return sum(self.parts.values())
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Everything that is known of a run on a slice with one layout."""
+
+    experiment: Experiment
+    architecture: Architecture
+    pod: Slice
+    layout: Layout
+    moments: tuple[Moment, ...]
+    phases: dict[str, float]  # expected seconds of one iteration
+    floor_secs: float  # the same at the roofline
+    checkpoint_bytes: int
+    assumptions: Assumptions
+
+    @property
+    def fits(self) -> bool:
+        return all(not m.over and m.total <= self.pod.chip.hbm_bytes for m in self.moments)
+
+    @property
+    def peak(self) -> Moment:
+        return max(self.moments, key=lambda moment: moment.total)
+
+    @property
+    def iteration_secs(self) -> float:
+        return sum(self.phases.values())
+
+    @property
+    def checkpoint_secs(self) -> float:
+        """Until a save is in the bucket; training waits only for the copy to the hosts."""
+        return self.checkpoint_bytes / self.pod.num_hosts / BUCKET_BYTES_PER_HOST
+
+    @property
+    def chip_hours(self) -> float:
+        """Of the whole run, with the evaluation before its first step."""
+        total = self.experiment.num_steps * self.iteration_secs + self.phases["evaluation"]
+        return total / 3600 * self.pod.num_chips
+
+    @property
+    def tokens_per_chip_sec(self) -> float:
+        """Sampled tokens per second and chip while sampling."""
+        config = self.experiment
+        mean = self.assumptions.mean_completion_tokens or config.sampling.max_new_tokens
+        tokens = config.grpo.prompts_per_step * config.grpo.group_size * mean
+        return tokens / (self.phases["prefill"] + self.phases["decode"]) / self.pod.num_chips
+
+    @property
+    def mfu_bound(self) -> float:
+        """Useful FLOPs of the update, 6 x parameters x tokens, over what the chips could do in its roofline time."""
+        config = self.experiment
+        row = config.data.max_prompt_tokens + config.grpo.group_size * config.sampling.max_new_tokens
+        useful = 6.0 * self.architecture.num_nonembedding_params * row * config.grpo.prompts_per_step
+        floor = sum(m.runs * m.cost.roofline for m in self.moments if m.name in TRAINING)
+        return useful / (floor * self.pod.num_chips * self.pod.chip.peak_flops)
+
+
+def plan(
+    experiment: Experiment,
+    architecture: Architecture,
+    pod: Slice,
+    layout: Layout,
+    assumptions: Assumptions,
+    *,
+    progress: Callable[[str], None] = lambda _: None,
+    compiler: Callable[[Program], Compiled] = compile_program,
+) -> Plan:
+    """Compiles every program of an iteration and puts together what they take."""
+    moves = memory_traffic.of_programs(experiment, architecture, layout)
+    moments = []
+    for program in all_programs(experiment, architecture, layout):
+        progress(program.name)
+        compiled = compiler(program)
+        cost = roofline.cost(pod, flops=compiled.flops, memory_bytes=moves[program.name], traffic=compiled.traffic)
+        moments.append(_moment(program, compiled, cost))
+    resident = programs.resident(experiment, architecture, layout)
+    phases, floor = _iteration(experiment, pod, layout, moments, assumptions, resident)
+    return Plan(
+        experiment=experiment,
+        architecture=architecture,
+        pod=pod,
+        layout=layout,
+        moments=tuple(moments),
+        phases=phases,
+        floor_secs=floor,
+        checkpoint_bytes=(resident["weights"] + resident["optimiser"]) * pod.num_chips,
+        assumptions=assumptions,
+    )
+
+
+def all_programs(experiment: Experiment, architecture: Architecture, layout: Layout) -> list[Program]:
+    return [
+        programs.resharding(experiment, architecture, layout),
+        *programs.sampling(experiment, architecture, layout),
+        *programs.training(experiment, architecture, layout),
+    ]
+
+
+def _moment(program: Program, compiled: Compiled, cost: roofline.Cost) -> Moment:
+    parts = program.held | program.named
+    if compiled.memory:
+        parts["other arguments"] = max(0, compiled.memory.arguments - sum(program.named.values()))
+        parts |= {"results": compiled.memory.new_outputs, "temporaries": compiled.memory.temporaries}
+        parts["code"] = compiled.memory.code
+    return Moment(
+        name=program.name,
+        parts=parts,
+        over=compiled.over,
+        runs=program.runs,
+        compile_secs=compiled.compile_secs,
+        cost=cost,
+        flops=compiled.flops,
+        traffic=compiled.traffic,
+    )
+
+
+def _iteration(
+    experiment: Experiment,
+    pod: Slice,
+    layout: Layout,
+    moments: Sequence[Moment],
+    assumptions: Assumptions,
+    resident: dict[str, int],
+) -> tuple[dict[str, float], float]:
+    """Expected seconds of each phase, and the roofline of the whole."""
+    trained, decoded = fills(experiment, assumptions)
+    scale = {"logprobs": trained, "accumulate": trained, "step": trained, "segment": decoded, "fold": decoded}
+    secs = {m.name: m.runs * m.cost.expected(assumptions.efficiency) * scale.get(m.name, 1.0) for m in moments}
+    floor = sum(m.runs * m.cost.roofline * scale.get(m.name, 1.0) for m in moments)
+    decode = secs["segment"] + secs["fold"]
+    # evaluation decodes its problems like a wave of the same number of rows, at the time of a whole wave
+    waves = experiment.grpo.prompts_per_step * experiment.grpo.group_size / layout.wave_sequences
+    rows = assumptions.evaluation_problems * experiment.evaluation.num_samples
+    evaluation = (decode + secs["prefill"]) / waves * -(-rows // layout.wave_sequences)
+    saved = (resident["weights"] + resident["optimiser"]) * pod.chips_per_host
+    phases = {
+        "reshard": secs["reshard"],
+        "prefill": secs["prefill"],
+        "decode": decode,
+        "logprobs": secs["logprobs"],
+        "update": sum(secs.get(name, 0.0) for name in ("accumulate", "apply", "step")),
+        "evaluation": evaluation / experiment.evaluation.every_steps,
+        "checkpoint": saved / HOST_COPY_BYTES / experiment.checkpoint.every_steps,
+    }
+    return phases, floor + phases["evaluation"] * floor / max(sum(secs.values()), 1e-9)
+
+
+def fills(experiment: Experiment, assumptions: Assumptions) -> tuple[float, float]:
+    """Shares of full length: of a training row, and of a completion."""
+    prompt, completion = experiment.data.max_prompt_tokens, experiment.sampling.max_new_tokens
+    mean_prompt = assumptions.mean_prompt_tokens or prompt
+    mean_completion = assumptions.mean_completion_tokens or completion
+    samples = experiment.grpo.group_size
+    row = (mean_prompt + samples * mean_completion) / (prompt + samples * completion)
+    return row, mean_completion / completion

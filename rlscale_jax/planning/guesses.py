@@ -1,0 +1,118 @@
+"""What a program will take, by formula and without compiling it: orders a search, and stands for a plan on GPUs.
+
+Arguments are exact (shapes and shardings); temporaries are the saved activations and one block's working set; FLOPs
+are the closed form; transfers are those of fsdp (weights gathered once a pass) and tensor parallelism (a row's
+residual stream gathered and scattered twice a block).
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from rlscale_jax.experiment.config import Experiment
+from rlscale_jax.experiment.flops import ForwardCost
+from rlscale_jax.models import Architecture
+from rlscale_jax.planning import flops, programs, shapes
+from rlscale_jax.planning.collectives import Traffic
+from rlscale_jax.planning.compilation import Compiled, Memory
+from rlscale_jax.planning.programs import Layout, Program
+from rlscale_jax.sampler.engine import SEGMENT_STEPS
+
+_PASSES = {"logprobs": 1, "accumulate": 3, "step": 3}  # over the weights: forward; forward, recomputed, backward
+
+
+def compiler(experiment: Experiment, architecture: Architecture, layout: Layout) -> Callable[[Program], Compiled]:
+    """A stand-in for `compilation.compile_program`."""
+    micro = programs.micro_prompts(experiment)
+    remat = experiment.grpo.remat == "full"
+    counts = flops.closed_form(experiment, architecture, num_prompts=micro, remat=remat)
+    counts |= _sampling_flops(experiment, architecture, layout)
+
+    def guess(program: Program) -> Compiled:
+        memory = Memory(
+            arguments=shapes.device_bytes(program.args),
+            new_outputs=_new_outputs(program),
+            temporaries=int(_temporaries(program.name, experiment, architecture, layout)),
+            code=0,
+        )
+        return Compiled(
+            name=program.name,
+            memory=memory,
+            over="",
+            compile_secs=0.0,
+            flops=counts.get(program.name, 0.0),
+            traffic=_traffic(program.name, experiment, architecture, layout),
+        )
+
+    return guess
+
+
+def _sampling_flops(experiment: Experiment, architecture: Architecture, layout: Layout) -> dict[str, float]:
+    """Of one prefill, and of one segment with caches half full."""
+    cost = ForwardCost.of(architecture)
+    slots, own = experiment.data.max_prompt_tokens, experiment.sampling.max_new_tokens
+    chunk = programs.prefill_prompts(experiment, layout)
+    prefill = chunk * (slots * cost.per_token + slots * slots / 2 * cost.per_pair + cost.per_logits)
+    token = cost.per_token + cost.per_logits + (slots + own / 2) * cost.per_pair
+    return {"prefill": prefill, "segment": SEGMENT_STEPS * layout.wave_sequences * token}
+
+
+def _row_tokens(experiment: Experiment) -> int:
+    return experiment.data.max_prompt_tokens + experiment.grpo.group_size * experiment.sampling.max_new_tokens
+
+
+def _tokens(experiment: Experiment, layout: Layout) -> float:
+    """Of a micro-batch on one batch shard."""
+    shards = layout.trainer.shape["data"] * layout.trainer.shape["fsdp"]
+    return programs.micro_prompts(experiment) * _row_tokens(experiment) / shards
+
+
+def _temporaries(name: str, experiment: Experiment, architecture: Architecture, layout: Layout) -> float:
+    a, tensor = architecture, layout.trainer.shape["tensor"]
+    compute = np.dtype(experiment.model.compute_dtype).itemsize
+    block = _tokens(experiment, layout) * compute * (6 * a.hidden_size + 4 * a.intermediate_size) / tensor
+    weights = 2 * compute * a.num_nonembedding_params / a.num_layers / tensor
+    head = 3 * 4 * a.vocab_size * a.hidden_size / tensor / layout.trainer.shape["fsdp"]
+    logits = 3 * 4 * experiment.grpo.logprob_chunk_tokens * a.vocab_size / tensor
+    if name == "logprobs":
+        return block + weights + logits
+    if name in ("accumulate", "step"):
+        saved = a.num_layers * _tokens(experiment, layout) * compute * a.hidden_size / tensor
+        if experiment.grpo.remat == "dots":
+            saved *= (
+                2
+                + (a.num_heads + 2 * a.num_kv_heads) * a.head_dim / a.hidden_size
+                + 2 * a.intermediate_size / (a.hidden_size)
+            )
+        return saved + 2 * block + weights + head + logits
+    return 0.0
+
+
+def _new_outputs(program: Program) -> int:
+    """Of programs whose result is new and large."""
+    if program.name == "fold":
+        return shapes.device_bytes(program.args[0])
+    if program.name == "reshard":
+        return program.named["weights"] // 2
+    return 0
+
+
+def _traffic(name: str, experiment: Experiment, architecture: Architecture, layout: Layout) -> tuple[Traffic, ...]:
+    a = architecture
+    mesh = layout.trainer if name in _PASSES else layout.sampler
+    tensor, fsdp = mesh.shape["tensor"], mesh.shape["fsdp"]
+    compute = np.dtype(experiment.model.compute_dtype).itemsize
+    if name in _PASSES:
+        exchanged = 4 * a.num_layers * _tokens(experiment, layout) * a.hidden_size * compute * (tensor > 1)
+        weights = a.num_params * compute / tensor * (fsdp > 1)
+    elif name == "segment":
+        rows = layout.wave_sequences / mesh.shape["data"]
+        exchanged = SEGMENT_STEPS * 4 * a.num_layers * rows * a.hidden_size * compute * (tensor > 1)
+        weights = 0.0
+    else:
+        return ()
+    passes = _PASSES.get(name, 1)
+    return (
+        Traffic(kind="all-gather", axes="fsdp", group=fsdp, count=passes, bytes_sent=passes * weights),
+        Traffic(kind="all-gather", axes="tensor", group=tensor, count=passes, bytes_sent=passes * exchanged),
+    )

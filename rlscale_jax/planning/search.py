@@ -1,0 +1,107 @@
+"""Finds a layout: meshes, micro-batches, decoding waves and remat, the fastest that fits first.
+
+Every candidate gets a first estimate without compiling (closed-form FLOPs, memory of arrays and saved activations),
+which sets the order; then candidates are compiled until the fastest one fits and `runners_up` more are known.
+"""
+
+import copy
+import dataclasses
+import itertools
+from collections.abc import Callable, Iterator
+
+import jax
+
+from rlscale_jax.experiment.config import Experiment
+from rlscale_jax.models import Architecture, sharding
+from rlscale_jax.planning import estimate, guesses, programs
+from rlscale_jax.planning.compilation import Compiled
+from rlscale_jax.planning.estimate import Assumptions, Plan
+from rlscale_jax.planning.programs import Layout, Program
+from rlscale_jax.planning.topologies import Slice
+
+TENSOR = (1, 2, 4, 8, 16)
+REMAT = ("full", "dots")
+SPARE = 0.9  # share of a chip's memory that a first estimate may fill; temporaries need the rest
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Candidate:
+    experiment: Experiment
+    layout: Layout
+    first: Plan  # nothing compiled
+
+    @property
+    def name(self) -> str:
+        grpo = self.experiment.grpo
+        return f"{self.layout.name}, {programs.micro_prompts(self.experiment)} prompts at a time, remat {grpo.remat}"
+
+
+def search(
+    experiment: Experiment,
+    architecture: Architecture,
+    pod: Slice,
+    devices: list[jax.Device],
+    assumptions: Assumptions,
+    *,
+    runners_up: int = 2,
+    compiler: Callable[[Program], Compiled] | None,
+    progress: Callable[[str], None] = lambda _: None,
+) -> list[tuple[Candidate, Plan]]:
+    """Compiled plans, those that fit first and fastest of these first; empty only if no mesh is possible at all.
+
+    Without a compiler (GPUs) the first estimates are the plans.
+    """
+    found: list[tuple[Candidate, Plan]] = []
+    fitting = 0
+    for candidate in candidates(experiment, architecture, pod, devices, assumptions):
+        progress(candidate.name)
+        plan = candidate.first
+        if compiler:
+            plan = estimate.plan(
+                candidate.experiment, architecture, pod, candidate.layout, assumptions, compiler=compiler
+            )
+        found.append((candidate, plan))
+        fitting += plan.fits
+        if fitting > runners_up:
+            break
+    return sorted(found, key=lambda pair: (not pair[1].fits, pair[1].iteration_secs))
+
+
+def candidates(
+    experiment: Experiment, architecture: Architecture, pod: Slice, devices: list[jax.Device], assumptions: Assumptions
+) -> list[Candidate]:
+    """Possible layouts, by the first estimate: what seems to fit before what does not, faster before slower."""
+    found = []
+    for changed, layout in _possible(experiment, architecture, devices):
+        first = estimate.plan(
+            changed, architecture, pod, layout, assumptions, compiler=guesses.compiler(changed, architecture, layout)
+        )
+        found.append(Candidate(experiment=changed, layout=layout, first=first))
+    limit = SPARE * pod.chip.hbm_bytes
+    return sorted(found, key=lambda c: (c.first.peak.total > limit, c.first.iteration_secs))
+
+
+def _possible(experiment, architecture, devices) -> Iterator[tuple[Experiment, Layout]]:
+    per_batch = experiment.grpo.prompts_per_step // experiment.grpo.num_minibatches
+    micros = [per_batch // parts for parts in (1, 2, 4, 8, 16) if per_batch % parts == 0]
+    whole = experiment.grpo.prompts_per_step * experiment.grpo.group_size
+    waves = [whole // parts for parts in (1, 2, 4, 8) if whole % parts == 0]
+    for tensor, own, micro, wave, remat in itertools.product(TENSOR, TENSOR, micros, waves, REMAT):
+        changed = copy.deepcopy(experiment)
+        changed.mesh.data, changed.mesh.fsdp, changed.mesh.tensor = 1, -1, tensor
+        changed.grpo.micro_batch_prompts, changed.grpo.remat = micro, remat
+        changed.sampling.wave_sequences = wave
+        if len(devices) % tensor or len(devices) % own:
+            continue
+        try:
+            layout = programs.layout(changed, architecture, devices, sampler_tensor=own)
+            sharding.check_mesh(architecture, layout.trainer)
+            sharding.check_mesh(architecture, layout.sampler)
+        except ValueError:
+            continue  # an impossible combination is no candidate
+        yield changed, layout
+
+
+def gain(default: Plan, best: Plan) -> float:
+    """Seconds of the default's iteration over the best one's."""
+    return default.iteration_secs / best.iteration_secs
