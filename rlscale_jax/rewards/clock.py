@@ -31,7 +31,8 @@ def stopped() -> Iterator[None]:
 def at_most(secs: float) -> Iterator[None]:
     """Raises OutOfTime in Python code that takes more processor time; C code ends only with its process.
 
-    Processor time, so that the verdict does not depend on what else the machine does. Cheaper than killing the worker, which would have to import everything again. Main thread only.
+    Processor time, so that the verdict does not depend on what else the machine does. Cheaper than killing
+    the worker, which would have to import everything again. Main thread only.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

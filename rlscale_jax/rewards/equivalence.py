@@ -216,6 +216,7 @@ def _same_scalar(gold: Scalar | Words, answer: Scalar | Words) -> bool:
     return _same_quantity(gold.text, answer.text)
 
 
+_WHOLE_LINE = {"all real numbers", "all reals", "real numbers", r"\mathbb{R}"}
 _SHORT_WORDS = {"no", "on", "yes", "not", "odd", "all", "one", "two", "six", "ten"}
 
 
@@ -223,7 +224,9 @@ def _same_words(gold: Scalar | Words, answer: Scalar | Words) -> bool:
     if gold.text.strip("() ").casefold() == answer.text.strip("() ").casefold():
         return True
     both = {gold.text, answer.text}
-    if isinstance(gold, Words) and isinstance(answer, Words) and max(map(len, both)) <= 3 and not both & _SHORT_WORDS:
+    if both <= _WHOLE_LINE:
+        return True
+    if isinstance(gold, Words) and isinstance(answer, Words) and max(map(len, both)) <= 4 and not both & _SHORT_WORDS:
         return _same_quantity(gold.text, answer.text)  # "ab" and "ba" are products
     return False
 

@@ -336,10 +336,10 @@ class _Reader:
         return ("div", self.base(depth), self.base(depth))
 
     def sqrt(self, depth: int) -> tuple:
-        root = ("num", Fraction(2))
         if self.peek() == "[":
-            root = self.base(depth)
-        return ("pow", self.base(depth), ("div", ("num", Fraction(1)), root))
+            index = self.base(depth)
+            return ("call", "root", self.base(depth), index)
+        return ("pow", self.base(depth), ("num", Fraction(1, 2)))
 
     def binom(self, depth: int) -> tuple:
         return ("call", "binomial", self.base(depth), self.base(depth))

@@ -52,6 +52,8 @@ _REWRITES = tuple(
         (r"\\(?:leqslant|leq|leqq)(?![A-Za-z])|<=|=<", r"\\le "),
         (r"\\(?:geqslant|geq|geqq)(?![A-Za-z])|>=", r"\\ge "),
         (r"\\neq(?![A-Za-z])|!=|\\not\s*=", r"\\ne "),
+        (r"\\langle(?![A-Za-z])", "("),
+        (r"\\rangle(?![A-Za-z])", ")"),
         (r"\\lt(?![A-Za-z])", "<"),
         (r"\\gt(?![A-Za-z])", ">"),
         (r"\\(?:varnothing|O)(?![A-Za-z])", r"\\emptyset "),
@@ -59,8 +61,8 @@ _REWRITES = tuple(
         (r"\\cdotp(?![A-Za-z])|\\ast(?![A-Za-z])|\\bullet(?![A-Za-z])", r"\\cdot "),
         (r"\*\*", "^"),
         (r"\\%", "%"),
-        (rf"(?<![\\A-Za-z])(pi|infty|infinity|{_FUNCTIONS})(?![A-Za-z])", 
-         lambda m: r"\infty " if m[1] == "infinity" else "\\" + m[1] + " "),
+        (rf"(?<![\\A-Za-z])(pi|infty|infinity|inf|{_FUNCTIONS})(?![A-Za-z])", 
+         lambda m: r"\infty " if m[1] in ("inf", "infinity") else "\\" + m[1] + " "),
         (r"(?<![\\A-Za-z])sqrt\s*\(([^()]*)\)", r"\\sqrt{\1}"),
     )
 )  # fmt: skip

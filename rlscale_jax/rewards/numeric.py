@@ -36,6 +36,24 @@ def equal(gold: tuple, answer: tuple) -> bool | None:
     """True or False where numbers decide; None where they cannot."""
     if gold == answer:
         return True
+    same = _equal(gold, answer)
+    real = _with_real_roots(gold), _with_real_roots(answer)
+    if same is False and real != (gold, answer):  # the cube root of -8 is -2, in the reals at least
+        return _equal(*real)
+    return same
+
+
+def _with_real_roots(tree: tuple) -> tuple:
+    """The same tree, with odd roots of negative numbers taken in the reals."""
+    parts = tuple(_with_real_roots(part) if isinstance(part, tuple) else part for part in tree)
+    if parts[:2] == ("call", "root"):
+        return ("call", "real_power", parts[2], ("div", ("num", Fraction(1)), parts[3]))
+    if parts[0] == "pow" and parts[2][0] in ("div", "num"):
+        return ("call", "real_power", *parts[1:])
+    return parts
+
+
+def _equal(gold: tuple, answer: tuple) -> bool | None:
     names = sorted(symbols(gold) | symbols(answer))
     if not names:
         return _equal_at(gold, answer, {}, real_only=False)
@@ -127,7 +145,7 @@ def _value(tree: tuple, point: dict, digits: int) -> Value:
 
 
 def _digits_needed(tree: tuple, point: dict) -> int:
-    """Decimal digits between the largest and the smallest term of any sum in the tree."""
+    """Decimal digits of its longest number, or between the largest and the smallest term of any of its sums."""
     with mpmath.workdps(20):
         evaluator = _Evaluator(point)
         evaluator.run(tree)
@@ -135,7 +153,7 @@ def _digits_needed(tree: tuple, point: dict) -> int:
 
 
 class _Evaluator:
-    """Values of a tree at one point, at the current precision; remembers how far the terms of sums lie apart."""
+    """Values of a tree at one point, at the current precision; `spread`: the bits that exactness needs."""
 
     def __init__(self, point: dict):
         self.point = point
@@ -144,6 +162,7 @@ class _Evaluator:
     def run(self, tree: tuple) -> Value:
         kind = tree[0]
         if kind == "num":
+            self.spread = max(self.spread, tree[1].numerator.bit_length(), tree[1].denominator.bit_length())
             return mpmath.mpf(tree[1].numerator) / tree[1].denominator
         if kind == "const":
             return _CONSTANTS[tree[1]]()
@@ -186,6 +205,20 @@ def _power(base: Value, exponent: Value) -> Value:
     if abs(mpmath.mag(base)) > 200 and mpmath.mag(exponent) > 40:
         raise TooLarge("a power of a power")
     return mpmath.power(base, exponent)
+
+
+def _root(base: Value, index: Value) -> Value:
+    return _power(base, _divide(mpmath.mpf(1), index))
+
+
+def _real_power(base: Value, exponent: Value) -> Value:
+    """base^(p/q) with q odd for a negative base, where q is small enough to be recognised."""
+    if mpmath.im(base) == 0 and mpmath.re(base) < 0 and not mpmath.isint(exponent):
+        for q in (3, 5, 7, 9):
+            p = mpmath.nint(exponent * q)
+            if abs(exponent * q - p) < mpmath.eps * 100:
+                return _power(-base, exponent) * (-1) ** int(p)
+    return _power(base, exponent)
 
 
 def _log2_mag(base: Value) -> int:
@@ -264,7 +297,7 @@ _FUNCTIONS = {
     "sin": _trig(mpmath.sin), "cos": _trig(mpmath.cos), "tan": _trig(mpmath.tan), "cot": _trig(mpmath.cot),
     "sec": _trig(mpmath.sec), "csc": _trig(mpmath.csc), "arcsin": mpmath.asin, "arccos": mpmath.acos,
     "arctan": mpmath.atan, "sinh": _trig(mpmath.sinh), "cosh": _trig(mpmath.cosh), "tanh": _trig(mpmath.tanh),
-    "ln": mpmath.log, "log": _log, "lg": _log, "exp": _exp, "abs": abs, "factorial": _factorial,
+    "root": _root, "real_power": _real_power, "ln": mpmath.log, "log": _log, "lg": _log, "exp": _exp, "abs": abs, "factorial": _factorial,
     "binomial": _binomial, "floor": mpmath.floor, "ceil": mpmath.ceil, "max": max, "min": min, "mod": _modulo,
     "gcd": _whole(math.gcd), "lcm": _whole(math.lcm), "sgn": mpmath.sign,
 }  # fmt: skip

@@ -80,6 +80,8 @@ def _points_or_bounds(node: Group) -> tuple[str, list[Piece]]:
     if len(found) != 2 or len(names) != 1 or any(len(pieces) != 1 for _, pieces in found):
         raise ValueError("no bounds of one variable")
     first, second = sorted((pieces[0] for _, pieces in found), key=lambda piece: piece.at)
+    if _position(second.low) > _position(first.high):  # "x < -2, x > 2" can only be meant as a union
+        return names.pop(), [first, second]
     return names.pop(), [_piece(second.low, first.high, second.low_open, first.high_open)]
 
 

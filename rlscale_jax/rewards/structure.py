@@ -13,7 +13,10 @@ _JOIN = re.compile(
 _AND = re.compile(r"(?i)\\text\{\s*and\s*\}|\\(?:land|wedge)(?![A-Za-z])")
 _RELATIONS = frozenset(["=", "<", ">", r"\le", r"\ge", r"\ne", r"\approx", r"\equiv", r"\sim"])
 _MATRIX = re.compile(r"\\begin\{([pbvBV]?matrix|array)\}(?:\{[^{}]*\})?(.*)\\end\{\1\}", re.DOTALL)
-_WORDS = re.compile(r"(?i)\(?(?:\\text\{[^{}]*\}|[a-z][a-z' -]*)\)?\.?")
+_WORDS = re.compile(r"(?i)\(?(?:\\text\{[^{}]*\}|[a-z]{2,}(?:[' -]+[a-z]+)*|[a-z])\)?\.?")
+
+
+_NOTHING = frozenset([r"\emptyset", "empty set", "no solution", "no solutions", "no real solutions", "none"])
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,10 @@ def read(text: str, depth: int = 0) -> Node:
     text = text.strip(" .;")
     if depth > MAX_DEPTH:
         return Scalar(text)
+    if text[:1] == "]":  # ]1, 2[ is the French (1, 2)
+        text = "(" + text[1:]
+    if text[-1:] == "[":
+        text = text[:-1] + ")"
     if match := _MATRIX.fullmatch(_bare(text)):
         return _matrix(match[2], depth)
     if match := re.fullmatch(r"[^=<>]{1,40}?\\in ?(?=[\\({\[\]])(.+)", text):
@@ -154,10 +161,8 @@ def _relation(text: str) -> Relation | None:
 def _bracketed(text: str, depth: int) -> Node | None:
     if text.startswith(r"\{") and text.endswith(r"\}") and _closes_at_end(text):
         return _set(text[2:-2], depth)
-    if text[:1] in ("(", "[", "]") and text[-1:] in (")", "]", "["):
+    if text[:1] in ("(", "[") and text[-1:] in (")", "]") and _closes_at_end(text):
         inner = text[1:-1]
-        if not _closes_at_end(text) and text[0] != "]":
-            return None
         parts = split_top(inner, (",", ";"))
         if len(parts) == 1:
             return read(inner, depth + 1) if text[0] == "(" and text[-1] == ")" else None
@@ -167,7 +172,7 @@ def _bracketed(text: str, depth: int) -> Node | None:
             low, high = (Scalar(part.strip()) for part in parts)
             return Interval(low, high, text[0] != "[", text[-1] != "]")
         return Group("tuple", tuple(read(part, depth + 1) for part in parts))
-    if text in (r"\emptyset", r"\text{empty set}"):
+    if re.sub(r"\\text|[{}]", "", text).strip().lower() in _NOTHING:
         return Group("set", ())
     return None
 

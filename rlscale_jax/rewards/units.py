@@ -62,6 +62,9 @@ def _is_label(words: str, *, spaced: bool) -> bool:
     base = re.sub(r"\^.*", "", words)
     if len(base) >= 2 and _canonical(words)[0].partition("^")[0] in _UNITS:
         return True
+    first = re.split(r"/| per ", words)[0]
+    if first != words and spaced:  # km/h, m/s
+        return first in _SPELLINGS or _singular(first) in _UNITS
     if "^" in words:
         return spaced and base in _UNITS
     return spaced and re.match(r"[A-Za-z]{3,}", words) is not None
