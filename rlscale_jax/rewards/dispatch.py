@@ -46,14 +46,14 @@ def domain_of(data_source: str) -> str:
 
 def quick(data_source: str, response: str, ground_truth: str) -> Verdict | None:
     """The verdict where linear, harmless work decides it; None where a worker process must."""
-    if len(response) > QUICK_CHARS:
-        return None
     start = time.perf_counter()
     try:
         module = _MODULES[domain_of(data_source)]
     except ValueError as error:
         logging.getLogger(__name__).error("%s", error)
         return failed(REFUSED)
+    if len(response) > QUICK_CHARS:
+        return None
     verdict = module.quick(response, ground_truth)
     return verdict and verdict.timed(time.perf_counter() - start)
 

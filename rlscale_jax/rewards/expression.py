@@ -8,6 +8,8 @@ Sums, integrals, limits and the like raise `Unreadable`: they are left to math-v
 import re
 from fractions import Fraction
 
+from rlscale_jax.rewards.trees import UNKNOWN_FUNCTIONS
+
 MAX_DEPTH = 40
 MAX_TOKENS = 400  # also bounds the depth of trees: a chain of factors leans to the left
 MAX_DIGITS = 2_000
@@ -86,13 +88,16 @@ _FUNCTIONS = frozenset(
     ]
 )
 _INVERSE = {"sin": "arcsin", "cos": "arccos", "tan": "arctan"}
-_UNKNOWN_FUNCTIONS = frozenset("fgh")
 _OPEN = {"(": ")", "[": "]", "{": "}"}
 _STARTS = frozenset("({[|")
 
 
 class Unreadable(ValueError):
     """The text is not an expression of this grammar."""
+
+
+class TooLong(Unreadable):
+    """It may be one, but nobody would write it as an answer."""
 
 
 def read(text: str) -> tuple:
@@ -104,19 +109,11 @@ def read(text: str) -> tuple:
         raise Unreadable(f"words in {text[:80]!r}")
     reader = _Reader(text)
     if len(reader.tokens) > MAX_TOKENS:
-        raise Unreadable(f"{len(reader.tokens)} tokens")
+        raise TooLong(f"{len(reader.tokens)} tokens")
     tree = reader.sum(0)
     if reader.place != len(reader.tokens):
         raise Unreadable(f"cannot read {text[:80]!r} from token {reader.place}")
     return tree
-
-
-def symbols(tree: tuple) -> set[str]:
-    """Names of the free symbols, unknown functions included."""
-    if tree[0] == "sym":
-        return {tree[1]}
-    names = {tree[1] + "()"} if tree[0] == "call" and tree[1] in _UNKNOWN_FUNCTIONS else set()
-    return names.union(*(symbols(part) for part in tree[1:] if isinstance(part, tuple)))
 
 
 def _tokens(text: str) -> list[str]:
@@ -265,7 +262,7 @@ class _Reader:
         name = letter + self.subscript()
         while self.peek() == "'":
             name += self.take()
-        if letter in _UNKNOWN_FUNCTIONS and self.peek() == "(":
+        if letter in UNKNOWN_FUNCTIONS and self.peek() == "(":
             return ("call", letter, *self.arguments(depth))
         return ("sym", name)
 

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 import mpmath
 
-from rlscale_jax.rewards.expression import symbols
+from rlscale_jax.rewards.trees import canonical, symbols, with_real_roots
 
 Value: TypeAlias = Any  # mpmath's mpf or mpc
 
@@ -34,23 +34,13 @@ class Undefined(ValueError):
 
 def equal(gold: tuple, answer: tuple) -> bool | None:
     """True or False where numbers decide; None where they cannot."""
-    if gold == answer:
+    if canonical(gold) == canonical(answer):
         return True
     same = _equal(gold, answer)
-    real = _with_real_roots(gold), _with_real_roots(answer)
+    real = with_real_roots(gold), with_real_roots(answer)
     if same is False and real != (gold, answer):  # the cube root of -8 is -2, in the reals at least
         return _equal(*real)
     return same
-
-
-def _with_real_roots(tree: tuple) -> tuple:
-    """The same tree, with odd roots of negative numbers taken in the reals."""
-    parts = tuple(_with_real_roots(part) if isinstance(part, tuple) else part for part in tree)
-    if parts[:2] == ("call", "root"):
-        return ("call", "real_power", parts[2], ("div", ("num", Fraction(1)), parts[3]))
-    if parts[0] == "pow" and parts[2][0] in ("div", "num"):
-        return ("call", "real_power", *parts[1:])
-    return parts
 
 
 def _equal(gold: tuple, answer: tuple) -> bool | None:
@@ -297,7 +287,8 @@ _FUNCTIONS = {
     "sin": _trig(mpmath.sin), "cos": _trig(mpmath.cos), "tan": _trig(mpmath.tan), "cot": _trig(mpmath.cot),
     "sec": _trig(mpmath.sec), "csc": _trig(mpmath.csc), "arcsin": mpmath.asin, "arccos": mpmath.acos,
     "arctan": mpmath.atan, "sinh": _trig(mpmath.sinh), "cosh": _trig(mpmath.cosh), "tanh": _trig(mpmath.tanh),
-    "root": _root, "real_power": _real_power, "ln": mpmath.log, "log": _log, "lg": _log, "exp": _exp, "abs": abs, "factorial": _factorial,
+    "root": _root, "real_power": _real_power,
+    "ln": mpmath.log, "log": _log, "lg": _log, "exp": _exp, "abs": abs, "factorial": _factorial,
     "binomial": _binomial, "floor": mpmath.floor, "ceil": mpmath.ceil, "max": max, "min": min, "mod": _modulo,
     "gcd": _whole(math.gcd), "lcm": _whole(math.lcm), "sgn": mpmath.sign,
 }  # fmt: skip

@@ -28,6 +28,7 @@ Item = tuple[str, str, str]  # data_source, response, ground truth
 STARTUP_SECS = 120.0  # for a fresh interpreter with sympy on a busy machine
 POLL_SECS = 0.1
 CACHE_ITEMS = 65_536
+CACHE_CHARS = 4_000  # longer items (programs, grids) are not remembered
 
 
 @dataclass
@@ -175,7 +176,8 @@ class RewardPool:
     def _finish(self, item: Item, verdict: Verdict) -> None:
         with self._lock:
             waiting = self._waiting.pop(item, [])
-            if not self._options["verifier"] and verdict.status not in (TIMEOUT, CRASHED):
+            lasting = not self._options["verifier"] and verdict.status not in (TIMEOUT, CRASHED)
+            if lasting and len(item[1]) <= CACHE_CHARS:
                 self._known[item] = verdict
                 if len(self._known) > CACHE_ITEMS:
                     self._known.popitem(last=False)

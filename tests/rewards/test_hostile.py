@@ -75,6 +75,7 @@ CASES = {
     "Greek letter": ("stem__supergpqa", r"\boxed{Α}", "A", {"parse_fail"}),
     "no letter": ("stem__supergpqa", "It is C.", "C", {"unboxed"}),
     "unknown data source": ("no_such_source", r"\boxed{5}", "5", {"refused"}),
+    "long and unknown": ("no_such_source", "x" * MEGABYTE, "5", {"refused"}),
     "fences": ("codegen__humaneval", "```" * 100_000, '{"functional": "check(f)"}', {"unboxed"}),
 }  # fmt: skip
 
