@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from etils import epath
 from jax import lax
@@ -83,6 +84,7 @@ def _leaf_of(params: Params, path: tuple[str, ...]) -> Any:
 
 def _fetch(array: jax.Array, layer: int | None, transposed: bool, dtype: np.dtype) -> np.ndarray:
     """One published tensor, gathered to this host."""
+    array = jnp.asarray(array)
     place = array.sharding
     whole = NamedSharding(place.mesh, P()) if isinstance(place, NamedSharding) else place
     bits = jax.jit(to_bits if layer is None else _layer_bits, out_shardings=whole)

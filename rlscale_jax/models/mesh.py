@@ -22,6 +22,7 @@ TABLE: dict[str, tuple[str, ...]] = {
     "batch": ("data", "fsdp"),
     "lookup_batch": ("data",),  # of embedding look-ups, whose `fsdp` axis still splits D
     "embed": ("fsdp",),
+    "sequence": ("tensor",),
     "heads": ("tensor",),
     "kv_heads": ("tensor",),
     "mlp": ("tensor",),
@@ -71,7 +72,7 @@ def make_mesh(config: MeshConfig, devices: Sequence[Any] | None = None) -> Mesh:
 
 def of(params: Any) -> contextlib.AbstractContextManager:
     """A context in which programs see the mesh that these arrays lie on; empty where they lie on one device."""
-    place = jax.tree.leaves(params)[0].sharding
+    place = getattr(jax.tree.leaves(params)[0], "sharding", None)
     return jax.set_mesh(place.mesh) if isinstance(place, NamedSharding) else contextlib.nullcontext()
 
 
@@ -101,6 +102,14 @@ def constrain(x: jax.Array, *logical: str | None) -> jax.Array:
 def constrain_rows(x: jax.Array, *last: str | None) -> jax.Array:
     """`constrain` for activations: the first axis is the batch, the last ones are named, those between are whole."""
     return constrain(x, "batch", *[None] * (x.ndim - 1 - len(last)), *last)
+
+
+def constrain_residual(x: jax.Array) -> jax.Array:
+    """`constrain` for the residual stream [batch, ..., T, D] between blocks: tokens of a row over `tensor`.
+
+    Attention and feed-forward need whole rows of some heads or columns; what is saved for the backward pass is not.
+    """
+    return constrain_rows(x, None) if x.ndim < 3 else constrain_rows(x, "sequence", None)
 
 
 def _entry(mesh: jax.sharding.AbstractMesh, size: int, logical: str | None):
