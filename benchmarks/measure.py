@@ -119,6 +119,10 @@ def use_threads(threads: int) -> None:
     os.environ["NPROC"] = str(threads)  # XLA's thread pools
 
 
+def num_cores() -> int:
+    return len(os.sched_getaffinity(0))
+
+
 def alternate(contenders: list[Contender | Peer], *, rounds: int) -> list[Series]:
     """`rounds` repetitions of every contender, in turn."""
     readings = [[contender.run() for contender in contenders] for _ in range(rounds)]

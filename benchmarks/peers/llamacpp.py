@@ -1,0 +1,102 @@
+"""llama.cpp on a rollout workload, with random weights written as GGUF: python -m benchmarks.peers.llamacpp W1
+
+Every sequence of a batch runs until the longest ends; a prompt is repeated for its samples.
+"""
+
+import os
+import sys
+import tempfile
+
+import gguf
+import llama_cpp
+import numpy as np
+
+from benchmarks import measure, workloads
+
+
+def main(name: str) -> None:
+    work = workloads.ROLLOUTS[name]
+    if work.dtype != "float32":
+        raise SystemExit(f"{name}: this peer runs float32 workloads only")
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "random.gguf")
+        _write_weights(work.shape, path)
+        llama_cpp.llama_backend_init()
+        model = llama_cpp.llama_model_load_from_file(path.encode(), llama_cpp.llama_model_default_params())
+    measure.serve(_Decoder(work, model).generate)
+
+
+class _Decoder:
+    def __init__(self, work: workloads.Rollout, model):
+        self.prompts = np.repeat(work.prompts(), work.num_samples, axis=0)
+        self.num_new, self.seed = int(work.limits().max()), 0
+        rows, length = self.prompts.shape
+        params = llama_cpp.llama_context_default_params()
+        params.n_ctx, params.n_batch, params.n_seq_max = rows * (length + self.num_new), rows * length, rows
+        params.n_threads = params.n_threads_batch = int(os.environ["BENCH_THREADS"])
+        params.type_k = params.type_v = 0  # float32
+        self.context = llama_cpp.llama_init_from_model(model, params)
+        self.batch = llama_cpp.llama_batch_init(rows * length, 0, 1)
+
+    def generate(self) -> None:
+        self.seed += 1
+        chain = llama_cpp.llama_sampler_chain_init(llama_cpp.llama_sampler_chain_default_params())
+        llama_cpp.llama_sampler_chain_add(chain, llama_cpp.llama_sampler_init_temp(1.0))
+        llama_cpp.llama_sampler_chain_add(chain, llama_cpp.llama_sampler_init_dist(self.seed))
+        llama_cpp.llama_memory_clear(llama_cpp.llama_get_memory(self.context), True)
+        rows, length = self.prompts.shape
+        last = length - 1
+        entries = [(self.prompts[row, at], at, row, at == last) for row in range(rows) for at in range(length)]
+        tokens = self._decode(chain, entries)
+        for step in range(1, self.num_new):
+            tokens = self._decode(chain, [(token, length + step - 1, row, True) for row, token in enumerate(tokens)])
+        llama_cpp.llama_sampler_free(chain)
+
+    def _decode(self, chain, entries) -> list[int]:
+        """Feeds (token, position, sequence, wants a next token); the next tokens of those that want one."""
+        batch = self.batch
+        for i, (token, position, row, wanted) in enumerate(entries):
+            batch.token[i], batch.pos[i], batch.logits[i] = int(token), position, wanted
+            batch.n_seq_id[i], batch.seq_id[i][0] = 1, row
+        batch.n_tokens = len(entries)
+        status = llama_cpp.llama_decode(self.context, batch)
+        assert status == 0, status
+        wanting = [i for i, entry in enumerate(entries) if entry[3]]
+        return [llama_cpp.llama_sampler_sample(chain, self.context, i) for i in wanting]
+
+
+def _write_weights(shape: workloads.Shape, path: str) -> None:
+    rng, hidden = np.random.default_rng(0), shape.hidden_size
+    q, kv = shape.num_heads * shape.head_dim, shape.num_kv_heads * shape.head_dim
+    writer = gguf.GGUFWriter(path, "qwen2")
+    writer.add_context_length(32768)
+    writer.add_embedding_length(hidden)
+    writer.add_block_count(shape.num_layers)
+    writer.add_feed_forward_length(shape.intermediate_size)
+    writer.add_head_count(shape.num_heads)
+    writer.add_head_count_kv(shape.num_kv_heads)
+    writer.add_layer_norm_rms_eps(1e-6)
+    writer.add_rope_freq_base(1e6)
+    writer.add_vocab_size(shape.vocab_size)
+    writer.add_tokenizer_model("none")
+    writer.add_file_type(0)
+    matrices = {"attn_q": (q, hidden), "attn_k": (kv, hidden), "attn_v": (kv, hidden), "attn_output": (hidden, q)}
+    matrices |= {"ffn_gate": (shape.intermediate_size, hidden), "ffn_up": (shape.intermediate_size, hidden)}
+    matrices |= {"ffn_down": (hidden, shape.intermediate_size)}
+    writer.add_tensor("token_embd.weight", 0.02 * rng.standard_normal((shape.vocab_size, hidden), np.float32))
+    writer.add_tensor("output_norm.weight", np.ones(hidden, np.float32))
+    for layer in range(shape.num_layers):
+        for name, size in matrices.items():
+            writer.add_tensor(f"blk.{layer}.{name}.weight", 0.02 * rng.standard_normal(size, np.float32))
+        for name in ("attn_norm", "ffn_norm"):
+            writer.add_tensor(f"blk.{layer}.{name}.weight", np.ones(hidden, np.float32))
+        for name, size in (("attn_q", q), ("attn_k", kv), ("attn_v", kv)):
+            writer.add_tensor(f"blk.{layer}.{name}.bias", np.zeros(size, np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

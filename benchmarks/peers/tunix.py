@@ -1,0 +1,95 @@
+"""google-tunix's sampler on a rollout workload: python -m benchmarks.peers.tunix W1
+
+Every sequence of a batch runs until the longest ends; a prompt is repeated for its samples.
+"""
+
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from tunix.generate import sampler
+from tunix.models.qwen2 import model as qwen2
+
+from benchmarks import measure, workloads
+
+NEVER = 10**9  # an eos id outside the vocabulary
+
+
+class Ids:
+    """A tokenizer whose text is token ids with spaces."""
+
+    def encode(self, text, **_):
+        return [int(word) for word in text.split()]
+
+    def decode(self, ids, **_):
+        return " ".join(map(str, ids))
+
+    def bos_id(self):
+        return 0
+
+    def eos_id(self):
+        return NEVER
+
+    def pad_id(self):
+        return 0
+
+
+def main(name: str) -> None:
+    work, seed = workloads.ROLLOUTS[name], iter(range(10**9))
+    shape, num_new = work.shape, int(work.limits().max())
+    cache = sampler.CacheConfig(
+        cache_size=work.prompt_tokens + num_new,
+        num_layers=shape.num_layers,
+        num_kv_heads=shape.num_kv_heads,
+        head_dim=shape.head_dim,
+    )
+    engine = sampler.Sampler(_model(work), Ids(), cache)
+    prompts = [" ".join(map(str, prompt)) for prompt in work.prompts() for _ in range(work.num_samples)]
+
+    def generate():
+        out = engine(
+            prompts,
+            max_generation_steps=num_new,
+            max_prompt_length=work.prompt_tokens,
+            temperature=1.0,
+            top_p=1.0,
+            eos_tokens=[NEVER],
+            seed=next(seed),
+        )
+        assert all(len(tokens) == num_new for tokens in out.tokens)
+
+    measure.serve(generate)
+
+
+def _model(work: workloads.Rollout) -> qwen2.Qwen2:
+    shape, dtype = work.shape, jnp.dtype(work.dtype)
+    config = qwen2.ModelConfig(
+        num_layers=shape.num_layers,
+        vocab_size=shape.vocab_size,
+        embed_dim=shape.hidden_size,
+        hidden_dim=shape.intermediate_size,
+        num_heads=shape.num_heads,
+        head_dim=shape.head_dim,
+        num_kv_heads=shape.num_kv_heads,
+        rope_theta=1_000_000,
+        norm_eps=1e-6,
+        use_tied_embedding=True,
+        dtype=dtype,
+        param_dtype=dtype,
+    )
+    model = qwen2.Qwen2(config, rngs=nnx.Rngs(params=0))
+    rng = np.random.default_rng(0)
+
+    def normal(array):  # its feed-forward kernels start at zero
+        return (
+            jnp.asarray(0.02 * rng.standard_normal(array.shape, np.float32), array.dtype) if array.ndim > 1 else array
+        )
+
+    nnx.update(model, jax.tree.map(normal, nnx.state(model)))
+    return model
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
