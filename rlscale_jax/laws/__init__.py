@@ -1,6 +1,6 @@
 """Scaling laws of RL post-training: equations, fits, doubts, forecasts and decisions. No JAX."""
 
-from rlscale_jax.laws.curves import RESOURCES, Curves, gather
+from rlscale_jax.laws.curves import MIN_POINTS, RESOURCES, Curves, gather
 from rlscale_jax.laws.fitting import OBJECTIVES, fit
 from rlscale_jax.laws.forecast import Forecast, forecast
 from rlscale_jax.laws.protocols import PROTOCOLS, Protocol
@@ -10,6 +10,7 @@ from rlscale_jax.laws.table import Table, from_rows, read
 
 __all__ = [
     "LAWS",
+    "MIN_POINTS",
     "OBJECTIVES",
     "PROTOCOLS",
     "RESOURCES",

@@ -2,7 +2,8 @@
 
 Steps of one run are not independent, so they are never resampled one by one. R runs resampled with replacement
 vary by (R - 1) / R of what new runs would, and a variance from few runs needs Student's t: replicates are therefore
-stretched about the fit. Without it three runs cover about 80 % where 90 % is meant.
+stretched about the fit. Without it three runs cover about 80 % where 90 % is meant. Resampling runs and questions
+together counts the randomness of single answers three times; replicates are shrunk to count it once.
 """
 
 from collections.abc import Sequence
@@ -36,17 +37,40 @@ def bootstrap(
     """
     _check(fit, over, answers)
     rng = np.random.default_rng(seed)
-    curves = fit.fitted
-    problem = pose(fit.objective, curves.log_x, curves.loss, curves.trials, curves.mask)
+    problem = pose(fit.objective, fit.fitted.log_x, fit.fitted.loss, fit.fitted.trials, fit.fitted.mask)
+    theta = _refits(fit, problem, over, answers, num, rng)
+    factor = np.ones(len(fit.theta))
+    if "runs" in over:
+        level = (1 + fit.region.confidence) / 2
+        dof = spread(problem, fit.slope, fit.fitted, fit.theta).dof
+        factor *= stats.t.ppf(level, dof) / stats.norm.ppf(level)
+        factor *= np.sqrt((fit.fitted.num_runs / (fit.fitted.num_runs - 1)).mean())
+    if "questions" in over and "runs" in over:
+        factor *= _counted_once(fit, theta, [_refits(fit, problem, (one,), answers, num, rng) for one in over])
+    return _as_region(fit, theta, over, factor)
+
+
+def _refits(fit: Fit, problem: Problem, over, answers, num: int, rng) -> np.ndarray:
+    """theta of `num` resampled studies [num P]; weights stay those of the data."""
     parts = []
     for start in range(0, num, BATCH):
         log_x, loss = _replicates(fit, over, answers, min(BATCH, num - start), rng)
         drawn = Problem(kind=problem.kind, log_x=log_x, loss=np.maximum(loss, 1e-4), weights=problem.weights)
-        bounds = fit.slope.bounds
-        parts.append(minimise(equations(drawn, fit.slope, curves.n), np.repeat(fit.theta[None], len(loss), 0), bounds))
-    theta = np.concatenate([part.theta for part in parts])
-    dof = spread(problem, fit.slope, curves, fit.theta).dof
-    return _as_region(fit, theta, over, dof)
+        begin = np.repeat(fit.theta[None], len(loss), 0)
+        parts.append(minimise(equations(drawn, fit.slope, fit.fitted.n), begin, fit.slope.bounds).theta)
+    return np.concatenate(parts)
+
+
+def _counted_once(fit: Fit, both: np.ndarray, alone: list[np.ndarray]) -> np.ndarray:
+    """What to shrink draws over runs and questions by [P].
+
+    An answer's own randomness is in the variance of runs once, of questions once, and of both together three times
+    (Owen 2007): V_both - V_runs - V_questions estimates it, and the variance sought holds it once.
+    """
+    total = np.var(_coordinates(fit, both), 0)
+    parts = [np.var(_coordinates(fit, one), 0) for one in alone]
+    once = np.maximum(2 * sum(parts) - total, np.maximum(*parts))
+    return np.sqrt(np.minimum(once / np.maximum(total, 1e-300), 1.0))
 
 
 def _check(fit: Fit, over: Sequence[str], answers: Answers | None) -> None:
@@ -110,25 +134,27 @@ def _block_losses(fit: Fit, num: int, rng) -> np.ndarray:
     return losses
 
 
-def _as_region(fit: Fit, theta: np.ndarray, over: Sequence[str], dof: float) -> Region:
-    """The replicates, stretched about the fit where runs were resampled, logarithmically in positive parameters."""
+def _as_region(fit: Fit, theta: np.ndarray, over: Sequence[str], factor: np.ndarray) -> Region:
+    """The replicates, stretched about the fit by `factor` [P] in its coordinates."""
     low, high = fit.slope.bounds.T
     cut_share = (1 - fit.region.confidence) / 2
     cut = np.stack([(theta <= low + 1e-9).mean(0) > cut_share, (theta >= high - 1e-9).mean(0) > cut_share], -1)
     if fit.law == "saturating" and cut[1, 1]:
         cut[0, 1] = True
-    if "runs" in over:
-        theta = _stretch(fit, theta, dof)
+    at = _coordinates(fit, fit.theta[None])
+    theta = _theta(fit, at + factor * (_coordinates(fit, theta) - at))
     basis = f"bootstrap over {' and '.join(over)}, {len(theta)} replicates"
     return Region(theta=theta, kind="draws", confidence=fit.region.confidence, basis=basis, cut=cut)
 
 
-def _stretch(fit: Fit, theta: np.ndarray, dof: float) -> np.ndarray:
-    runs = fit.fitted.num_runs
-    level = (1 + fit.region.confidence) / 2
-    factor = np.sqrt((runs / (runs - 1)).mean()) * stats.t.ppf(level, dof) / stats.norm.ppf(level)
-    if fit.law == "saturating" and (theta[:, 0] > 0).all():
-        logs = np.log(theta[:, :1] / fit.theta[0])
-        scale = fit.theta[1:] + factor * (theta[:, 1:] - fit.theta[1:])
-        return np.concatenate([fit.theta[0] * np.exp(factor * logs), scale], 1)
-    return fit.theta + factor * (theta - fit.theta)
+def _coordinates(fit: Fit, theta: np.ndarray) -> np.ndarray:
+    """theta with K_max as a logarithm where it is positive, as N0 is: relative errors are the even ones."""
+    if fit.law != "saturating" or fit.theta[0] <= 0:
+        return theta
+    return np.concatenate([np.log(np.maximum(theta[:, :1], 1e-12)), theta[:, 1:]], 1)
+
+
+def _theta(fit: Fit, coordinates: np.ndarray) -> np.ndarray:
+    if fit.law != "saturating" or fit.theta[0] <= 0:
+        return coordinates
+    return np.concatenate([np.exp(coordinates[:, :1]), coordinates[:, 1:]], 1)

@@ -26,6 +26,33 @@ class Levels:
         where = np.log10(n)
         return self._at(where, self.log_loss) + k * self._at(where, self.log_x)
 
+    def error(self, n: np.ndarray) -> np.ndarray:
+        """Standard deviation of log10 L at sizes n [..] from carrying the level on: 0 within the sizes.
+
+        It is what the same rule would have erred by for each known size from the smaller ones, per decade of size.
+        """
+        where = np.log10(n)
+        beyond = np.maximum(np.maximum(where - self.log_n[-1], self.log_n[0] - where), 0)
+        return beyond * self._error_per_decade()
+
+    @property
+    def num_checks(self) -> int:
+        """Sizes that the rule could be tried on (at least 1)."""
+        return max(len(self.log_n) - 2, 1)
+
+    def _error_per_decade(self) -> float:
+        n, y = self.log_n, self.log_loss
+        if len(n) < 2:
+            return float("inf")
+        if len(n) == 2:
+            return float(abs((y[1] - y[0]) / (n[1] - n[0])))
+        rates = []
+        for i in range(2, len(n)):
+            first = max(i - NEAREST, 0)
+            guess = _line(n[first:i], y[first:i], y[i - 1], n[i - 1])(n[i])
+            rates.append((guess - y[i]) / (n[i] - n[i - 1]))
+        return float(np.sqrt(np.mean(np.square(rates))))
+
     def _at(self, where: np.ndarray, values: np.ndarray) -> np.ndarray:
         if len(values) == 1:
             return np.broadcast_to(values[0], where.shape).copy()

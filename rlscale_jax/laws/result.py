@@ -3,6 +3,7 @@
 import dataclasses
 
 import numpy as np
+from scipy import stats
 
 from rlscale_jax.laws.curves import Curves
 from rlscale_jax.laws.levels import Levels
@@ -105,10 +106,13 @@ class Fit:
         return np.minimum(10 ** (self.E(n) - self.k(n) * np.log10(np.asarray(x, float))), 1.0)
 
     def predict_interval(self, n, x) -> tuple[np.ndarray, np.ndarray]:
-        """(low, high) of the curve at n, x from the uncertainty of k(N); the level is anchored in the data."""
+        """(low, high) of the curve at n, x: from k(N), and beyond the fitted sizes from the level carried on."""
         n, x = np.broadcast_arrays(np.asarray(n, float), np.asarray(x, float))
         k = self.slope.k(self.region.theta, n.ravel()).reshape(-1, *n.shape)
+        middle = self.levels.E(n, self.k(n)) - self.k(n) * np.log10(x)
         low, high = self.region.ends(self.levels.E(n, k) - k * np.log10(x))
+        reach = stats.t.ppf((1 + self.region.confidence) / 2, self.levels.num_checks) * self.levels.error(n)
+        low, high = middle - np.hypot(middle - low, reach), middle + np.hypot(high - middle, reach)
         return np.minimum(10**low, 1.0), np.minimum(10**high, 1.0)
 
     def to_json(self) -> dict:

@@ -2,6 +2,7 @@
 
 import base64
 import dataclasses
+import functools
 import io
 import pathlib
 
@@ -18,6 +19,7 @@ class Picture:
     figure: Figure
     paper: str = ""
 
+    @functools.cached_property
     def png(self) -> bytes:
         """The figure as PNG at print resolution."""
         buffer = io.BytesIO()
@@ -28,11 +30,15 @@ class Picture:
         """Writes DIRECTORY/NAME.FORMAT for every format (png, pdf, svg)."""
         directory.mkdir(parents=True, exist_ok=True)
         for form in formats:
-            self.figure.savefig(directory / f"{self.name}.{form}", format=form)
+            path = directory / f"{self.name}.{form}"
+            if form == "png":
+                path.write_bytes(self.png)
+            else:
+                self.figure.savefig(path, format=form)
 
     def data_uri(self) -> str:
         """The PNG inline, for a page that needs no other file."""
-        return "data:image/png;base64," + base64.b64encode(self.png()).decode("ascii")
+        return "data:image/png;base64," + base64.b64encode(self.png).decode("ascii")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -4,13 +4,15 @@ import html
 from collections.abc import Sequence
 
 from rlscale_jax.report.figures import Missing, Picture
+from rlscale_jax.report.tables import Table
 
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
 figure { margin: 2rem 0; } img { max-width: 100%; height: auto; } figcaption, .note { color: #555; font-size: .9rem; }
 table { border-collapse: collapse; font-size: .85rem; margin: .5rem 0 1.5rem; }
 td, th { padding: .2rem .7rem; border-bottom: 1px solid #ddd; text-align: right; }
-td:first-child, th:first-child { text-align: left; } code { background: #f3f3f3; padding: .1rem .3rem; }
+td:first-child, th:first-child, td:last-child { text-align: left; }
+pre { overflow-x: auto; font-size: .8rem; } code { background: #f3f3f3; padding: .1rem .3rem; }
 .missing { border-left: 4px solid #E69F00; padding: .3rem 1rem; margin: 1rem 0; background: #fdf7ea; }
 """
 
@@ -44,8 +46,15 @@ def paragraphs(lines: Sequence[str]) -> str:
     return "".join(f"<p>{html.escape(line)}</p>\n" for line in lines)
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table of strings."""
-    head = "".join(f"<th>{html.escape(cell)}</th>" for cell in header)
-    body = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>\n" for row in rows)
-    return f"<table><tr>{head}</tr>\n{body}</table>\n"
+def preformatted(text: str) -> str:
+    """Aligned text as it is."""
+    return f"<pre>{html.escape(text)}</pre>\n"
+
+
+def table(item: Table) -> str:
+    """A table with title and caption."""
+    source = f" <small>(paper: {html.escape(item.paper)})</small>" if item.paper else ""
+    head = "".join(f"<th>{html.escape(cell)}</th>" for cell in item.header)
+    body = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>\n" for row in item.rows)
+    note = f'<p class="note">{html.escape(item.caption)}.</p>\n' if item.caption else ""
+    return f"<h3>{html.escape(item.title)}{source}</h3>\n<table><tr>{head}</tr>\n{body}</table>\n{note}"

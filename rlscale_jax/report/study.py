@@ -13,10 +13,14 @@ from rlscale_jax.experiment.records import read_rows
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Run:
-    """One training run: its name, model, seed, resolved config and metric columns [rows] (NaN where not logged)."""
+    """One training run: its directory's name, seed, resolved config and metric columns [rows] (NaN: not logged).
+
+    `model` is the member of the study (a swept value in its name), `start` the model that it was trained from.
+    """
 
     name: str
     model: str
+    start: str
     seed: int
     config: dict
     metrics: dict[str, np.ndarray]
@@ -26,6 +30,13 @@ class Run:
         values = self.metrics.get(name, np.array([]))
         on = np.isfinite(values)
         return self.metrics["step"][on] if on.any() else np.array([]), values[on]
+
+    def setting(self, field: str):
+        """A config value by its dotted name, None where the run's config lacks it."""
+        value = self.config
+        for part in field.split("."):
+            value = value.get(part) if isinstance(value, dict) else None
+        return value
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,12 +67,13 @@ def _run(log: pathlib.Path) -> Run:
     config_path = log.with_name("config.json")
     config = json.loads(config_path.read_text(encoding="utf-8")) if config_path.exists() else {}
     name, _, seed = log.parent.name.rpartition("_s")
-    model = (config.get("model") or {}).get("name") or name or log.parent.name
+    model = config.get("name") or name or log.parent.name
+    start = (config.get("model") or {}).get("name") or model
     seed = config.get("seed", seed)
     rows = list(read_rows(log))
     keys = sorted({key for row in rows for key in row})
     metrics = {key: np.array([_number(row.get(key)) for row in rows]) for key in keys}
-    return Run(name=log.parent.name, model=model, seed=int(seed or 0), config=config, metrics=metrics)
+    return Run(name=log.parent.name, model=model, start=start, seed=int(seed or 0), config=config, metrics=metrics)
 
 
 def _number(value) -> float:

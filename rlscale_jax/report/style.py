@@ -50,13 +50,40 @@ def log_loss_axis(axes: Axes, lowest: float, highest: float) -> None:
     axes.minorticks_off()
 
 
+def end_labels(axes: Axes, ends: list[tuple[str, float, float]]) -> None:
+    """Names at the ends (name, x, y) of lines in order of size, moved apart where they would overlap."""
+    low, high = np.log(axes.get_ylim())
+    colors = size_colors(len(ends))
+    texts = short([name for name, _, _ in ends])
+    previous = -np.inf
+    order = sorted(range(len(ends)), key=lambda i: ends[i][2])
+    for i in order:
+        at = max(np.log(ends[i][2]), previous + 0.045 * (high - low), low)
+        previous = at
+        axes.annotate(
+            texts[i], (ends[i][1], float(np.exp(at))), xytext=(3, 0), textcoords="offset points", va="center",
+            fontsize=7.5, color=colors[i], annotation_clip=False,
+        )  # fmt: skip
+
+
+def short(names: list[str]) -> list[str]:
+    """The names without what they share at both ends, cut at hyphens: qwen2.5-7b-base becomes 7b."""
+    parts = [name.split("-") for name in names]
+    if len(names) < 2 or min(map(len, parts)) < 2:
+        return names
+    head = next(i for i in range(len(parts[0]) + 1) if len({tuple(p[: i + 1]) for p in parts}) > 1)
+    tail = next(i for i in range(len(parts[0]) + 1) if len({tuple(p[len(p) - i - 1 :]) for p in parts}) > 1)
+    return ["-".join(p[head : len(p) - tail]) or "-".join(p) for p in parts]
+
+
 def log_axis(axes: Axes, which: str = "x") -> None:
-    """A logarithmic axis labelled with powers of ten, or with plain values where it spans less than two decades."""
+    """A logarithmic axis: powers of ten, or plain counts (8k, 1.5B) where they say more."""
     (axes.set_xscale if which == "x" else axes.set_yscale)("log")
     axis = axes.xaxis if which == "x" else axes.yaxis
     low, high = axis.get_view_interval()
-    if high / max(low, 1e-300) < 150:
-        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    if low >= 1 and high < 1e13:
+        narrow = high / max(low, 1e-300) < 300
+        axis.set_major_locator(LogLocator(subs=(1.0, 3.0) if narrow else (1.0,)))
         axis.set_major_formatter(FuncFormatter(lambda value, _: count(value)))
     axis.set_minor_formatter(NullFormatter())
 

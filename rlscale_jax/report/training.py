@@ -19,7 +19,7 @@ HEALTH = (
 
 def training_figures(data: StudyData) -> list[Picture | Missing]:
     """Reward and length, and the optimiser's health; `Missing` where no run has logged them."""
-    order = _models(data.runs)
+    order = models_by_size(data.runs)
     reward = _panels(data.runs, order, REWARD)
     health = _panels(data.runs, order, HEALTH)
     if reward is None:
@@ -41,7 +41,7 @@ def training_figures(data: StudyData) -> list[Picture | Missing]:
 START = "python -m rlscale_jax.study --config=configs/ladder_cpu.py --workdir=DIR"
 
 
-def _models(runs: list[Run]) -> list[str]:
+def models_by_size(runs: list[Run]) -> list[str]:
     """Model names in order of size."""
     size: dict[str, float] = {}
     for run in runs:
