@@ -21,7 +21,6 @@ CONFIG = flags.define_config()
 TOPOLOGY = absl_flags.DEFINE_string("topology", None, "slice, e.g. v5e:8x8 or v5p:8x8x8; or GPUs, e.g. h100:8")
 ARCHITECTURE = absl_flags.DEFINE_string("architecture", "", "config.json to plan for; default: the config's model")
 SEARCH = absl_flags.DEFINE_bool("search", False, "try meshes, micro-batches, waves and remat; recommend the fastest")
-SAMPLER_TENSOR = absl_flags.DEFINE_integer("sampler_tensor", 0, "tensor ways while sampling; 0: as while training")
 MEAN_PROMPT = absl_flags.DEFINE_integer("mean_prompt_tokens", 0, "for times and cost; 0: the limit")
 MEAN_COMPLETION = absl_flags.DEFINE_integer("mean_completion_tokens", 0, "for times and cost; 0: the limit")
 PRICE = absl_flags.DEFINE_float("price_per_chip_hour", 0.0, "for the cost, in any currency")
@@ -47,7 +46,6 @@ def main(_) -> None:
         pod=pod,
         is_gpu=is_gpu,
         search=SEARCH.value,
-        sampler_tensor=SAMPLER_TENSOR.value,
         mean_prompt_tokens=MEAN_PROMPT.value,
         mean_completion_tokens=MEAN_COMPLETION.value,
         price_per_chip_hour=PRICE.value,

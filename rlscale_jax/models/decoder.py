@@ -15,7 +15,7 @@ from flax import nnx
 from rlscale_jax.models import rotary
 from rlscale_jax.models.architecture import Architecture
 from rlscale_jax.models.layers import Attend, Block, Decoder, RMSNorm
-from rlscale_jax.models.mesh import constrain, constrain_rows
+from rlscale_jax.models.mesh import constrain, constrain_residual
 
 Params = dict[str, Any]
 
@@ -83,7 +83,7 @@ def _embed(params: Params, tokens: jax.Array, compute_dtype: jnp.dtype) -> jax.A
     """Rows of the table. Each device looks up its slice of D for all rows, then slices are exchanged for rows."""
     x = params["embed"]["embedding"][tokens]
     x = constrain(x, "lookup_batch", *[None] * (x.ndim - 2), "embed")
-    return constrain_rows(x.astype(compute_dtype), None)
+    return constrain_residual(x.astype(compute_dtype))
 
 
 def _run_layers(layer, x, layer_params, layer_inputs):

@@ -13,7 +13,7 @@ from flax import nnx
 
 from rlscale_jax.models import rotary
 from rlscale_jax.models.architecture import Architecture
-from rlscale_jax.models.mesh import constrain_rows
+from rlscale_jax.models.mesh import constrain_residual, constrain_rows
 
 # attend(q [..., T, N, H], k [..., T, K, H], v [..., T, K, H], layer_input) -> (out [..., T, N, H], layer_output)
 Attend = Callable[[jax.Array, jax.Array, jax.Array, Any], tuple[jax.Array, Any]]
@@ -74,10 +74,10 @@ class Block(nnx.Module):
         k, v = (constrain_rows(self._heads(part(y)), "kv_heads", None) for part in (self.k, self.v))
         q, k = rotary.rotate(q, *cos_sin), rotary.rotate(k, *cos_sin)
         out, layer_output = attend(q, k, v, layer_input)
-        x = constrain_rows(x + self.o(out.reshape(*x.shape[:-1], -1)), None)
+        x = constrain_residual(x + self.o(out.reshape(*x.shape[:-1], -1)))
         y = self.mlp_norm(x)
         y = constrain_rows(jax.nn.silu(self.gate(y)) * self.up(y), "mlp")
-        return constrain_rows(x + self.down(y), None), layer_output
+        return constrain_residual(x + self.down(y)), layer_output
 
     def _heads(self, x: jax.Array) -> jax.Array:
         return x.reshape(*x.shape[:-1], -1, self.head_dim)

@@ -12,6 +12,7 @@ import numpy as np
 from rlscale_jax.experiment.config import Experiment
 from rlscale_jax.experiment.flops import ForwardCost
 from rlscale_jax.models import Architecture
+from rlscale_jax.models.mesh import ways
 from rlscale_jax.planning import flops, programs, shapes
 from rlscale_jax.planning.collectives import Traffic
 from rlscale_jax.planning.compilation import Compiled, Memory
@@ -63,16 +64,15 @@ def _row_tokens(experiment: Experiment) -> int:
 
 def _tokens(experiment: Experiment, layout: Layout) -> float:
     """Of a micro-batch on one batch shard."""
-    shards = layout.trainer.shape["data"] * layout.trainer.shape["fsdp"]
-    return programs.micro_prompts(experiment) * _row_tokens(experiment) / shards
+    return programs.micro_prompts(experiment) * _row_tokens(experiment) / ways(layout.mesh, "batch")
 
 
 def _temporaries(name: str, experiment: Experiment, architecture: Architecture, layout: Layout) -> float:
-    a, tensor = architecture, layout.trainer.shape["tensor"]
+    a, tensor = architecture, layout.mesh.shape["tensor"]
     compute = np.dtype(experiment.model.compute_dtype).itemsize
     block = _tokens(experiment, layout) * compute * (6 * a.hidden_size + 4 * a.intermediate_size) / tensor
     weights = 2 * compute * a.num_nonembedding_params / a.num_layers / tensor
-    head = 3 * 4 * a.vocab_size * a.hidden_size / tensor / layout.trainer.shape["fsdp"]
+    head = 3 * 4 * a.vocab_size * a.hidden_size / tensor / layout.mesh.shape["fsdp"]
     logits = 3 * 4 * experiment.grpo.logprob_chunk_tokens * a.vocab_size / tensor
     if name == "logprobs":
         return block + weights + logits
@@ -99,14 +99,13 @@ def _new_outputs(program: Program) -> int:
 
 def _traffic(name: str, experiment: Experiment, architecture: Architecture, layout: Layout) -> tuple[Traffic, ...]:
     a = architecture
-    mesh = layout.trainer if name in _PASSES else layout.sampler
-    tensor, fsdp = mesh.shape["tensor"], mesh.shape["fsdp"]
+    tensor, fsdp = layout.mesh.shape["tensor"], layout.mesh.shape["fsdp"]
     compute = np.dtype(experiment.model.compute_dtype).itemsize
     if name in _PASSES:
         exchanged = 4 * a.num_layers * _tokens(experiment, layout) * a.hidden_size * compute * (tensor > 1)
         weights = a.num_params * compute / tensor * (fsdp > 1)
     elif name == "segment":
-        rows = layout.wave_sequences / mesh.shape["data"]
+        rows = layout.wave_sequences / ways(layout.mesh, "batch")
         exchanged = SEGMENT_STEPS * 4 * a.num_layers * rows * a.hidden_size * compute * (tensor > 1)
         weights = 0.0
     else:

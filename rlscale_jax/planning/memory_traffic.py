@@ -8,6 +8,7 @@ import numpy as np
 
 from rlscale_jax.experiment.config import Experiment
 from rlscale_jax.models import Architecture
+from rlscale_jax.models.mesh import ways
 from rlscale_jax.planning import shapes
 from rlscale_jax.planning.programs import Layout, micro_prompts, prefill_prompts
 from rlscale_jax.sampler.engine import SEGMENT_STEPS
@@ -16,11 +17,11 @@ from rlscale_jax.sampler.engine import SEGMENT_STEPS
 def of_programs(experiment: Experiment, architecture: Architecture, plan: Layout) -> dict[str, float]:
     """Program name -> bytes on one device in one run, caches at half of their final length."""
     compute = np.dtype(experiment.model.compute_dtype)
-    master = shapes.params(architecture, plan.trainer, np.dtype(experiment.model.param_dtype))
+    master = shapes.params(architecture, plan.mesh, np.dtype(experiment.model.param_dtype))
     state = shapes.device_bytes(master)
-    gathered = architecture.num_params * compute.itemsize / plan.trainer.shape["tensor"]
+    gathered = architecture.num_params * compute.itemsize / plan.mesh.shape["tensor"]
     forward = gathered + _activations(experiment, architecture, plan)
-    decoding = shapes.device_bytes(shapes.sampler_params(architecture, plan.sampler, compute))
+    decoding = shapes.device_bytes(shapes.sampler_params(architecture, plan.mesh, compute))
     history = cache_bytes(experiment, architecture, plan, experiment.sampling.max_new_tokens // 2)
     prompts = _prompt_cache_bytes(experiment, architecture, plan)
     apply = 7 * state  # weights, two moments: read and written; the gradient read
@@ -33,34 +34,34 @@ def of_programs(experiment: Experiment, architecture: Architecture, plan: Layout
         "reshard": state + decoding,
         "prefill": decoding + _prefill_activations(experiment, architecture, plan),
         "segment": SEGMENT_STEPS * (decoding + history + prompts),
-        "fold": 2 * history,
+        "fold": 2 * history / architecture.num_layers,
     }
 
 
 def cache_bytes(experiment: Experiment, architecture: Architecture, plan: Layout, slots: int) -> float:
     """A wave's own keys and values of `slots` tokens on one device."""
     compute = np.dtype(experiment.model.compute_dtype)
-    return shapes.device_bytes(shapes.cache(architecture, plan.sampler, plan.wave_sequences, slots, compute))
+    return shapes.device_bytes(shapes.cache(architecture, plan.mesh, plan.wave_sequences, slots, compute))
 
 
 def _prompt_cache_bytes(experiment: Experiment, architecture: Architecture, plan: Layout) -> float:
     compute = np.dtype(experiment.model.compute_dtype)
     units = plan.wave_sequences // experiment.grpo.group_size
-    tree = shapes.cache(architecture, plan.sampler, units, experiment.data.max_prompt_tokens, compute)
+    tree = shapes.cache(architecture, plan.mesh, units, experiment.data.max_prompt_tokens, compute)
     return shapes.device_bytes(tree)
 
 
 def _activations(experiment: Experiment, architecture: Architecture, plan: Layout) -> float:
     """Of one forward over a micro-batch on one device."""
-    config, mesh = experiment, plan.trainer
+    config, mesh = experiment, plan.mesh
     row = config.data.max_prompt_tokens + config.grpo.group_size * config.sampling.max_new_tokens
-    tokens = micro_prompts(config) * row / (mesh.shape["data"] * mesh.shape["fsdp"])
+    tokens = micro_prompts(config) * row / ways(mesh, "batch")
     return _block_bytes(architecture, mesh.shape["tensor"]) * tokens * architecture.num_layers
 
 
 def _prefill_activations(experiment: Experiment, architecture: Architecture, plan: Layout) -> float:
-    mesh = plan.sampler
-    tokens = prefill_prompts(experiment, plan) * experiment.data.max_prompt_tokens / mesh.shape["data"]
+    mesh = plan.mesh
+    tokens = prefill_prompts(experiment, plan) * experiment.data.max_prompt_tokens / ways(mesh, "batch")
     return _block_bytes(architecture, mesh.shape["tensor"]) * tokens * architecture.num_layers
 
 

@@ -1,12 +1,13 @@
 """A plan as a table for the terminal, as JSON, and as one HTML page."""
 
 import dataclasses
+import html as markup
 import json
 from typing import Any
 
 from rlscale_jax.planning.estimate import Moment, Plan
 from rlscale_jax.planning.topologies import GIB
-from rlscale_jax.report.page import page, paragraphs, table
+from rlscale_jax.report.page import page, paragraphs
 
 Rows = list[list[str]]
 _SHOWN = 0.005 * GIB  # smaller parts of a moment are not worth a column's text
@@ -77,22 +78,31 @@ def text(rows: Rows) -> str:
 
 
 def html(plan: Plan, *, title: str, notes: list[str], runners_up: list[tuple[str, Plan]]) -> str:
-    sections = [("", table(["", ""], summary(plan)) + paragraphs(notes))]
+    sections = [("", table([["", ""], *summary(plan)]) + paragraphs(notes))]
     named = {
         "Memory at each moment": moments(plan),
         "One iteration": phases(plan),
         "Roofline of each program": times(plan),
         "Collectives": transfers(plan),
     }
-    sections += [(name, table(rows[0], rows[1:])) for name, rows in named.items()]
+    sections += [(name, table(rows)) for name, rows in named.items()]
     if runners_up:
-        sections.append(("Layouts tried", table(*_comparison(plan, runners_up))))
+        sections.append(("Layouts tried", table(_comparison(runners_up))))
     return page(title, sections)
 
 
-def _comparison(plan: Plan, runners_up: list[tuple[str, Plan]]) -> tuple[list[str], Rows]:
-    rows = [[name, "yes" if p.fits else "no", _gib(p.peak.total), f"{p.iteration_secs:.0f}"] for name, p in runners_up]
-    return ["layout", "fits", "GiB a chip", "seconds an iteration"], rows
+def table(rows: Rows) -> str:
+    """An HTML table; the first row is its head."""
+
+    def line(cells: list[str], tag: str) -> str:
+        return "<tr>" + "".join(f"<{tag}>{markup.escape(cell)}</{tag}>" for cell in cells) + "</tr>\n"
+
+    return f"<table>{line(rows[0], 'th')}{''.join(line(row, 'td') for row in rows[1:])}</table>\n"
+
+
+def _comparison(tried: list[tuple[str, Plan]]) -> Rows:
+    rows = [[name, "yes" if p.fits else "no", _gib(p.peak.total), f"{p.iteration_secs:.0f}"] for name, p in tried]
+    return [["layout", "fits", "GiB a chip", "seconds an iteration"], *rows]
 
 
 def to_json(plan: Plan, *, notes: list[str], runners_up: list[tuple[str, Plan]]) -> str:

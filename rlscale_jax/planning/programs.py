@@ -14,9 +14,9 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from rlscale_jax.experiment.config import Experiment, MeshConfig
+from rlscale_jax.experiment.config import Experiment
 from rlscale_jax.models import Architecture, splash
-from rlscale_jax.models.mesh import make_mesh, ways
+from rlscale_jax.models.mesh import AXES, make_mesh, ways
 from rlscale_jax.planning import shapes
 from rlscale_jax.sampler import engine, schedule
 from rlscale_jax.sampler import programs as sampler
@@ -45,48 +45,42 @@ class Program:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Layout:
-    """The choices of a plan: the trainer's mesh, the sampler's, and how many sequences decode at a time."""
+    """The choices of a plan: the mesh, and how many sequences decode at a time.
 
-    trainer: Mesh
-    sampler: Mesh
+    The sampler uses the trainer's mesh with other shardings: weights whole along `embed` and split over `tensor`,
+    sequences over the rest. `resharding` moves them.
+    """
+
+    mesh: Mesh
     wave_sequences: int
 
     @property
     def name(self) -> str:
-        def sizes(mesh: Mesh) -> str:
-            return "x".join(str(mesh.shape[axis]) for axis in ("data", "fsdp", "tensor"))
-
-        return f"train {sizes(self.trainer)}, sample {sizes(self.sampler)}, waves of {self.wave_sequences}"
+        sizes = "x".join(str(self.mesh.shape[axis]) for axis in AXES)
+        return f"mesh {sizes}, waves of {self.wave_sequences}"
 
 
-def layout(experiment: Experiment, architecture: Architecture, devices: list, *, sampler_tensor: int = 0) -> Layout:
-    """The config's mesh for training; for sampling as few-way tensor parallel as the weights allow, the rest data.
+def layout(experiment: Experiment, devices: list) -> Layout:
+    """The config's mesh over these devices, and its waves.
 
     Raises:
-      ValueError: a mesh that does not fit the slice or the model, or groups that do not divide over it.
+      ValueError: a mesh that does not fit the slice, or groups that do not divide over it.
     """
-    trainer = make_mesh(experiment.mesh, devices)
-    tensor = sampler_tensor or max(trainer.shape["tensor"], 1)
-    own = make_mesh(MeshConfig(data=len(devices) // tensor, fsdp=1, tensor=tensor), devices)
-    samples, groups = experiment.grpo.group_size, experiment.grpo.prompts_per_step
-    wave = experiment.sampling.wave_sequences or groups * samples
-    _check(experiment, trainer, own, wave)
-    return Layout(trainer=trainer, sampler=own, wave_sequences=wave)
-
-
-def _check(experiment: Experiment, trainer: Mesh, own: Mesh, wave: int) -> None:
-    micro = micro_prompts(experiment)
-    if micro % ways(trainer, "batch"):
+    mesh = make_mesh(experiment.mesh, devices)
+    samples = experiment.grpo.group_size
+    wave = experiment.sampling.wave_sequences or experiment.grpo.prompts_per_step * samples
+    micro, shards = micro_prompts(experiment), ways(mesh, "batch")
+    if micro % shards:
         raise ValueError(
-            f"a micro-batch of {micro} prompts does not divide over data*fsdp={ways(trainer, 'batch')}; "
-            "set --config.mesh.tensor (a group is not split over fsdp) or --config.grpo.micro_batch_prompts"
+            f"a micro-batch of {micro} prompts does not divide over data*fsdp={shards}; set --config.mesh.tensor "
+            "(a group is not split over fsdp) or --config.grpo.micro_batch_prompts"
         )
-    units = wave // experiment.grpo.group_size
-    if wave % experiment.grpo.group_size or units % own.shape["data"]:
+    if wave % samples or (wave // samples) % shards:
         raise ValueError(
-            f"--config.sampling.wave_sequences={wave} is {wave / experiment.grpo.group_size:g} groups, which do not "
-            f"divide over the sampler's data={own.shape['data']}"
+            f"--config.sampling.wave_sequences={wave} is {wave / samples:g} groups of {samples}, which do not divide "
+            f"over data*fsdp={shards}"
         )
+    return Layout(mesh=mesh, wave_sequences=wave)
 
 
 def micro_prompts(experiment: Experiment) -> int:
@@ -96,7 +90,7 @@ def micro_prompts(experiment: Experiment) -> int:
 
 def training(experiment: Experiment, architecture: Architecture, plan: Layout) -> list[Program]:
     """Log-probability passes (old and reference) and updates, at full width."""
-    grpo, mesh = experiment.grpo, plan.trainer
+    grpo, mesh = experiment.grpo, plan.mesh
     attend = {"shared_prefix_attend": splash.shared_prefix_attend} if _is_tpu(mesh) else {}
     compute = jnp.dtype(experiment.model.compute_dtype)
     built = update.build(architecture, grpo, experiment.optimizer, compute_dtype=compute, **attend)
@@ -147,7 +141,7 @@ def training(experiment: Experiment, architecture: Architecture, plan: Layout) -
 
 def sampling(experiment: Experiment, architecture: Architecture, plan: Layout) -> list[Program]:
     """One wave: prefill of its prompts, its longest segment of steps, and the fold of that segment into the history."""
-    mesh, steps, slots = plan.sampler, engine.SEGMENT_STEPS, experiment.data.max_prompt_tokens
+    mesh, steps, slots = plan.mesh, engine.SEGMENT_STEPS, experiment.data.max_prompt_tokens
     samples, rows = experiment.grpo.group_size, plan.wave_sequences
     waves = experiment.grpo.prompts_per_step * samples / rows
     longest = schedule.bucket(experiment.sampling.max_new_tokens - steps, steps)
@@ -191,11 +185,10 @@ def sampling(experiment: Experiment, architecture: Architecture, plan: Layout) -
         of(
             name="fold",
             function=sampler.fold,
-            args=(history, caches(num_rows=rows, slots=steps), ints((rows,))),
+            args=(history[0], caches(num_rows=rows, slots=steps)[0], ints((rows,))),
             static={"slots": longest},
-            runs=waves * num_segments,
-            named=own_cache,
-            held=held | prompt_cache | own_weights,
+            runs=waves * num_segments * architecture.num_layers,
+            held=held | prompt_cache | own_weights | own_cache,
         ),
     ]
 
@@ -209,28 +202,33 @@ def _sampling_method(experiment: Experiment, mesh: Mesh):
 def prefill_prompts(experiment: Experiment, plan: Layout) -> int:
     """Prompts that are prefilled together: at least one on each of the sampler's data shards."""
     units = plan.wave_sequences // experiment.grpo.group_size
-    wanted = max(engine.PREFILL_TOKENS // experiment.data.max_prompt_tokens, plan.sampler.shape["data"])
+    wanted = max(engine.PREFILL_TOKENS // experiment.data.max_prompt_tokens, ways(plan.mesh, "batch"))
     return math.gcd(units, wanted) if units % wanted else wanted
 
 
 def resident(experiment: Experiment, architecture: Architecture, plan: Layout) -> dict[str, int]:
     """Bytes on a device that training keeps throughout: master weights, moments, reference."""
-    master = shapes.params(architecture, plan.trainer, jnp.dtype(experiment.model.param_dtype))
+    master = shapes.params(architecture, plan.mesh, jnp.dtype(experiment.model.param_dtype))
     size = shapes.device_bytes(master)
-    reference = shapes.params(architecture, plan.trainer, jnp.dtype(experiment.model.compute_dtype))
+    reference = shapes.params(architecture, plan.mesh, jnp.dtype(experiment.model.compute_dtype))
     held = {"weights": size, "optimiser": 2 * size}
     return held | ({"reference": shapes.device_bytes(reference)} if experiment.grpo.kl_coef > 0 else {})
 
 
 def resharding(experiment: Experiment, architecture: Architecture, plan: Layout) -> Program:
-    """The trainer's weights cast and moved to where the sampler wants them, one jitted program."""
-    compute = jnp.dtype(experiment.model.compute_dtype)
-    target = jax.tree.map(lambda a: a.sharding, shapes.sampler_params(architecture, plan.sampler, compute))
-    move = jax.jit(lambda params: sampler.lay_out(params, dtype=compute), out_shardings=target)
-    master = shapes.params(architecture, plan.trainer, jnp.dtype(experiment.model.param_dtype))
+    """The trainer's weights cast and moved to where the sampler wants them."""
+    master = shapes.params(architecture, plan.mesh, jnp.dtype(experiment.model.param_dtype))
     held = resident(experiment, architecture, plan)
-    weights = {"weights": held.pop("weights")}
-    return Program(name="reshard", function=move, args=(master,), mesh=plan.trainer, runs=1, named=weights, held=held)
+    return Program(
+        name="reshard",
+        function=sampler.lay_out,
+        args=(master,),
+        static={"dtype": jnp.dtype(experiment.model.compute_dtype)},
+        mesh=plan.mesh,
+        runs=1,
+        named={"weights": held.pop("weights")},
+        held=held,
+    )
 
 
 def _is_tpu(mesh: Mesh) -> bool:

@@ -64,7 +64,9 @@ def search(
         fitting += plan.fits
         if fitting > runners_up:
             break
-    return sorted(found, key=lambda pair: (not pair[1].fits, pair[1].iteration_secs))
+    return sorted(
+        found, key=lambda pair: (not pair[1].fits, pair[1].iteration_secs if pair[1].fits else pair[1].peak.total)
+    )
 
 
 def candidates(
@@ -83,20 +85,19 @@ def candidates(
 
 def _possible(experiment, architecture, devices) -> Iterator[tuple[Experiment, Layout]]:
     per_batch = experiment.grpo.prompts_per_step // experiment.grpo.num_minibatches
-    micros = [per_batch // parts for parts in (1, 2, 4, 8, 16) if per_batch % parts == 0]
+    micros = [per_batch // parts for parts in (1, 2, 4, 8, 16, 32, 64, 128) if per_batch % parts == 0]
     whole = experiment.grpo.prompts_per_step * experiment.grpo.group_size
     waves = [whole // parts for parts in (1, 2, 4, 8) if whole % parts == 0]
-    for tensor, own, micro, wave, remat in itertools.product(TENSOR, TENSOR, micros, waves, REMAT):
+    for tensor, micro, wave, remat in itertools.product(TENSOR, micros, waves, REMAT):
         changed = copy.deepcopy(experiment)
         changed.mesh.data, changed.mesh.fsdp, changed.mesh.tensor = 1, -1, tensor
         changed.grpo.micro_batch_prompts, changed.grpo.remat = micro, remat
         changed.sampling.wave_sequences = wave
-        if len(devices) % tensor or len(devices) % own:
+        if len(devices) % tensor:
             continue
         try:
-            layout = programs.layout(changed, architecture, devices, sampler_tensor=own)
-            sharding.check_mesh(architecture, layout.trainer)
-            sharding.check_mesh(architecture, layout.sampler)
+            layout = programs.layout(changed, devices)
+            sharding.check_mesh(architecture, layout.mesh)
         except ValueError:
             continue  # an impossible combination is no candidate
         yield changed, layout

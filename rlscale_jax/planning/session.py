@@ -25,7 +25,6 @@ class Request:
     pod: Slice
     is_gpu: bool
     search: bool
-    sampler_tensor: int
     mean_prompt_tokens: int
     mean_completion_tokens: int
     price_per_chip_hour: float
@@ -56,7 +55,7 @@ def run(request: Request, *, json_file: str, html_file: str) -> bool:
         presentation.times(best),
     )
     print("\n\n".join(presentation.text(rows) for rows in parts))
-    for name, plan in tried[1:]:
+    for name, plan in tried[1:6]:
         print(
             f"\nalso tried: {name}: {'fits' if plan.fits else 'does not fit'}, {plan.iteration_secs:.0f} s an iteration"
         )
@@ -97,7 +96,7 @@ def _plans(request: Request, architecture: Architecture) -> list[tuple[str, Plan
     else:
         devices = libtpu.devices(request.pod)
     if not request.search:
-        layout = programs.layout(request.experiment, architecture, devices, sampler_tensor=request.sampler_tensor)
+        layout = programs.layout(request.experiment, devices)
         compiler = (
             guesses.compiler(request.experiment, architecture, layout)
             if request.is_gpu

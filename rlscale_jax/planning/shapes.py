@@ -14,7 +14,7 @@ from jax.sharding import PartitionSpec as P
 
 from rlscale_jax.experiment.config import Experiment
 from rlscale_jax.models import Architecture, decoder, sharding
-from rlscale_jax.models.mesh import TABLE, batch_sharding, ways
+from rlscale_jax.models.mesh import PARAM_AXES, TABLE, batch_sharding, ways
 from rlscale_jax.sampler import cache as kv_cache
 from rlscale_jax.sampler import programs as sampler
 from rlscale_jax.sampler.cache import KeysValues
@@ -36,27 +36,26 @@ def params(architecture: Architecture, mesh: Mesh, dtype: Any) -> decoder.Params
 
 
 def sampler_params(architecture: Architecture, mesh: Mesh, dtype: Any) -> decoder.Params:
-    """Parameters as `sampler.programs.lay_out` gives them, each sharded by the same table over the sampler's mesh."""
-    stacked = params(architecture, mesh, dtype)
-    laid_out = jax.eval_shape(lambda p: sampler.lay_out(p, dtype=dtype), bare(stacked))
-    places = {name: jax.tree.map(lambda a: a.sharding, stacked[name]) for name in ("embed", "final_norm")}
-    places["layers"] = [_unstacked_places(stacked["layers"], mesh)] * architecture.num_layers
-    if "lm_head" in laid_out:
-        places["lm_head"] = {"kernel": NamedSharding(mesh, P(*_head_spec(architecture, mesh)))}
-    return jax.tree.map(lambda a, s: array(a.shape, a.dtype, s), laid_out, places)
+    """Parameters as `sampler.programs.lay_out` gives them: a list of layers, whole along `embed`."""
+    stacked = bare(params(architecture, mesh, dtype))
+
+    def place(path, a):
+        axes = PARAM_AXES["/".join(key.key for key in path[-2:])]
+        entries = (
+            None if axis == "embed" else split(mesh, size, axis) for size, axis in zip(a.shape, axes, strict=True)
+        )
+        return array(a.shape, a.dtype, NamedSharding(mesh, P(*entries)))
+
+    return jax.tree.map_with_path(place, jax.eval_shape(lambda p: sampler.lay_out(p, dtype=dtype), stacked))
+
+
+def split(mesh: Mesh, size: int, axis: str | None):
+    """The mesh axes of a logical axis of this size, None where it is whole."""
+    return None if axis is None or size % ways(mesh, axis) else TABLE[axis]
 
 
 def bare(tree: Any) -> Any:
     return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), tree)
-
-
-def _unstacked_places(layers: Any, mesh: Mesh) -> Any:
-    return jax.tree.map(lambda a: NamedSharding(mesh, P(*a.sharding.spec[1:])), layers)
-
-
-def _head_spec(architecture: Architecture, mesh: Mesh) -> tuple:
-    split = architecture.vocab_size % ways(mesh, "vocab") == 0
-    return (TABLE["embed"], TABLE["vocab"] if split else None)
 
 
 def opt_state(programs: Any, state_params: decoder.Params, mesh: Mesh) -> Any:
@@ -99,13 +98,20 @@ def batch(experiment: Experiment, mesh: Mesh, num_prompts: int, *, old: bool, re
     )
 
 
-def cache(architecture: Architecture, mesh: Mesh, num_rows: int, slots: int, dtype: Any) -> list[KeysValues]:
-    """Every layer's keys and values for `num_rows` rows: rows over the batch axes, heads over `tensor`."""
-    heads = TABLE["kv_heads"] if architecture.num_kv_heads % ways(mesh, "kv_heads") == 0 else None
-    place = NamedSharding(mesh, P(TABLE["batch"], heads))
+def layer_cache(architecture: Architecture, mesh: Mesh, num_rows: int, slots: int, dtype: Any) -> KeysValues:
+    """One layer's keys and values for `num_rows` rows, placed as `sampler.cache` places them."""
     empty = functools.partial(kv_cache.empty, num_rows, architecture.num_kv_heads, architecture.head_dim, slots, dtype)
-    one = jax.tree.map(lambda a: array(a.shape, a.dtype, place), jax.eval_shape(empty))
-    return [one] * architecture.num_layers
+
+    def place(a):
+        heads = (split(mesh, a.shape[1], "kv_heads"),) if len(a.shape) == 4 else ()
+        return array(a.shape, a.dtype, NamedSharding(mesh, P(split(mesh, num_rows, "batch"), *heads)))
+
+    return jax.tree.map(place, jax.eval_shape(empty))
+
+
+def cache(architecture: Architecture, mesh: Mesh, num_rows: int, slots: int, dtype: Any) -> list[KeysValues]:
+    """Every layer's."""
+    return [layer_cache(architecture, mesh, num_rows, slots, dtype)] * architecture.num_layers
 
 
 def rows(mesh: Mesh, num_rows: int) -> sampler.Rows:
