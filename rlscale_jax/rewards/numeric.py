@@ -302,7 +302,8 @@ def _points(names: list[str]) -> list[tuple[dict[str, Fraction], bool]]:
 
 
 def _integer_points(names: list[str]) -> list[dict[str, Fraction]]:
-    return [{name: Fraction(3 + k + 2 * j) for j, name in enumerate(names)} for k in range(5)]
+    """Seven points from 2 to 8, each name in an order of its own, so that no difference stays the same."""
+    return [{name: Fraction(2 + (j + 1) * k % 7) for j, name in enumerate(names)} for k in range(7)]
 
 
 def _coordinate(name: str, index: int) -> Fraction:
