@@ -118,9 +118,10 @@ class PretrainConfig:
     num_kv_heads: int = 0
     head_dim: int = 0
     intermediate_size: int = 0
+    rope_theta: float = 100.0  # for sequences of some tens of tokens
     num_steps: int = 0
-    batch_sequences: int = 128
-    learning_rate: float = 2e-3
+    batch_sequences: int = 16
+    learning_rate: float = 1e-3
     warmup_steps: int = 50
     weight_decay: float = 0.1
     seed: int = 0

@@ -53,6 +53,7 @@ def collect(
             temperature=sampling.temperature,
             top_p=sampling.top_p,
             top_k=sampling.top_k,
+            wave_sequences=sampling.wave_sequences,
             eos_ids=tokenizer.eos_ids,
             seed=experiment.seed,
             step=step,

@@ -10,6 +10,7 @@ from dataclasses import asdict
 
 from rlscale_jax.experiment.config import Experiment
 from rlscale_jax.experiment.records import RecordFile
+from rlscale_jax.models import Model
 from rlscale_jax.training import checkpoints, metrics, run
 from rlscale_jax.training.collect import Collected, collect
 from rlscale_jax.training.metrics import Counters
@@ -40,16 +41,17 @@ def _train(experiment: Experiment, parts: run.Run, rundir: RunDir) -> None:
     state, counters, done = _restore(parts, saves)
     for file in (records, RecordFile(rundir.outcomes), RecordFile(rundir.rollouts)):
         file.cut_after(done)
+    policy = parts.policy(state)
     if done < 0:
         row = metrics.scaling_row(counters, experiment, parts.architecture)
-        row |= _evaluate(parts, state, 0, rundir)
+        row |= _evaluate(parts, policy, 0, rundir)
         records.append({"step": 0, **row, **parts.watch.take()})
         progress.update(0, test_loss=float(row["scaling/test_loss"]))
         done = 0
     for step in range(done + 1, experiment.num_steps + 1):
         start = time.perf_counter()
         collected = collect(
-            parts.policy(state),
+            policy or parts.policy(state),
             parts.stream.take(step - 1),
             experiment,
             tokenizer=parts.tokenizer,
@@ -57,13 +59,15 @@ def _train(experiment: Experiment, parts: run.Run, rundir: RunDir) -> None:
             step=step,
             watch=parts.watch,
         )
+        policy = None  # frees the sampler's copy of the weights while the update runs
         state, row = parts.update(state, collected)
         before, counters = counters, counters.after(collected, experiment, parts.architecture)
         row |= metrics.rollout_row(collected) | metrics.scaling_row(counters, experiment, parts.architecture)
         spent = counters.flops_total - before.flops_total
         row |= metrics.performance_row(collected, time.perf_counter() - start, spent)
         if _due(step, experiment):
-            row |= _evaluate(parts, state, step, rundir)
+            policy = parts.policy(state)
+            row |= _evaluate(parts, policy, step, rundir)
         records.append({"step": step, **row, **parts.watch.take(), "timing_s/step": time.perf_counter() - start})
         _log_rollouts(collected, experiment, rundir, step)
         if saves.due(step) or step == experiment.num_steps:
@@ -85,10 +89,10 @@ def _due(step: int, experiment: Experiment) -> bool:
     return step % experiment.evaluation.every_steps == 0 or step == experiment.num_steps
 
 
-def _evaluate(parts: run.Run, state, step: int, rundir: RunDir) -> metrics.Row:
+def _evaluate(parts: run.Run, policy: Model, step: int, rundir: RunDir) -> metrics.Row:
     row: metrics.Row = {}
     with parts.watch("testing"):
-        for score in parts.evaluate(state, step):
+        for score in parts.evaluate(policy, step):
             row |= metrics.evaluation_row(score)
             outcome = ["".join("1" if right else "0" for right in sample) for sample in score.correct.T]
             RecordFile(rundir.outcomes).append({"step": step, "source": score.source, "correct": outcome})

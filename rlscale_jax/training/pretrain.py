@@ -31,7 +31,7 @@ def architecture_of(config: PretrainConfig, vocab_size: int) -> Architecture:
         head_dim=config.head_dim,
         intermediate_size=config.intermediate_size,
         rms_norm_eps=1e-6,
-        rope_theta=10_000.0,
+        rope_theta=config.rope_theta,
         qkv_bias=True,
         tie_embeddings=True,
         max_positions=512,

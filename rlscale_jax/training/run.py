@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from rlscale_jax import models, tokenizers
+from rlscale_jax import models, sampler, tokenizers
 from rlscale_jax.data.problems import Problem, read_problems
 from rlscale_jax.data.stream import ProblemStream
 from rlscale_jax.evaluation import scoring
@@ -45,8 +45,9 @@ class Run:
         return self.programs.init_state(self.initial)
 
     def policy(self, state: dict[str, Any]) -> Model:
-        """The state's weights as the sampler takes them."""
-        return Model(self.architecture, state["params"])
+        """The state's weights, cast and laid out for the sampler once for all that it generates with them."""
+        dtype = jnp.dtype(self.experiment.model.compute_dtype)
+        return sampler.lay_out(Model(self.architecture, state["params"]), dtype)
 
     def update(self, state: dict[str, Any], collected: Collected) -> tuple[dict[str, Any], Row]:
         """All optimiser updates on one rollout batch.
@@ -72,7 +73,7 @@ class Run:
             raise FloatingPointError(f"{limit} updates in a row had a loss or gradient that is not finite")
         return state, {**merged, "perf/useful_tokens": batch.useful_token_fraction(minibatches)}
 
-    def evaluate(self, state: dict[str, Any], step: int) -> Iterator[scoring.Score]:
+    def evaluate(self, policy: Model, step: int) -> Iterator[scoring.Score]:
         """Scores of the held-out set, and of the further suites when they are due."""
         config = self.experiment.evaluation
         last = step in (0, self.experiment.num_steps)
@@ -80,7 +81,7 @@ class Run:
         for source, problems in self.suites.items():
             if source == "heldout" or last or (every and step % every == 0):
                 yield scoring.score(
-                    self.policy(state),
+                    policy,
                     problems,
                     source=source,
                     tokenizer=self.tokenizer,

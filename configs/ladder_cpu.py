@@ -1,0 +1,57 @@
+"""The CPU ladder."""
+
+from rlscale_jax.experiment.config import (
+    EvaluationConfig,
+    Experiment,
+    FitConfig,
+    GrpoConfig,
+    ModelConfig,
+    OptimizerConfig,
+    PretrainConfig,
+    SamplingConfig,
+    Study,
+    TaskConfig,
+)
+
+# name: hidden, layers, heads, KV heads, head size, feed-forward, pretraining steps
+SIZES = {
+    "d32": (32, 1, 2, 1, 16, 64, 2500),
+    "d40": (40, 2, 2, 1, 16, 80, 2500),
+    "d64": (64, 3, 4, 2, 16, 128, 1500),
+    "d96": (96, 4, 6, 2, 16, 192, 1200),
+    "d160": (160, 4, 5, 1, 32, 320, 1000),
+}
+RATING = "d64"
+
+
+def pretrain(name: str) -> PretrainConfig:
+    hidden, layers, heads, kv_heads, head_dim, feed_forward, steps = SIZES[name]
+    return PretrainConfig(
+        hidden_size=hidden,
+        num_layers=layers,
+        num_heads=heads,
+        num_kv_heads=kv_heads,
+        head_dim=head_dim,
+        intermediate_size=feed_forward,
+        num_steps=steps,
+    )
+
+
+def member(name: str) -> Experiment:
+    return Experiment(
+        name=name,
+        num_steps=60,
+        model=ModelConfig(name=name, compute_dtype="float32"),
+        pretrain=pretrain(name),
+        task=TaskConfig(max_level=3, num_train=60 * 64, rating=pretrain(RATING)),
+        sampling=SamplingConfig(max_new_tokens=32),
+        grpo=GrpoConfig(prompts_per_step=64, remat="none"),
+        optimizer=OptimizerConfig(learning_rate=2e-4),
+        evaluation=EvaluationConfig(every_steps=5, max_new_tokens=32),
+    )
+
+
+def get_config(variant: str = ""):
+    if variant in SIZES:
+        return member(variant)
+    return Study(name="ladder", members=tuple(member(name) for name in SIZES), parallel_runs=2, fit=FitConfig())
