@@ -1,6 +1,7 @@
 """Scores a model on a problem set: one sampled answer (or n) to each problem, graded, with its error.
 
-The same function evaluates during training and in `python -m rlscale_jax.evaluate`.
+The same `Scorer` evaluates during training and in `python -m rlscale_jax.evaluate`: it samples, hands the answers to
+the reward pool, and whoever needs the score waits for it (or samples the next problems meanwhile).
 """
 
 import zlib
@@ -15,10 +16,12 @@ from rlscale_jax.data.problems import Problem
 from rlscale_jax.evaluation import statistics
 from rlscale_jax.experiment.config import EvaluationConfig
 from rlscale_jax.models import Model
-from rlscale_jax.rewards import RewardPool, Verdict
+from rlscale_jax.rewards import Handle, RewardPool, Verdict
 from rlscale_jax.tokenizers import Tokenizer
 
 _SEED_OFFSET = 1_000_003  # evaluation draws must not repeat the draws of the training rollouts of that step
+
+Responses = tuple[tuple[str, ...], ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,8 +29,8 @@ class Score:
     """Outcomes of Q problems with n samples each."""
 
     source: str
-    problem_ids: tuple[str, ...]
-    responses: tuple[tuple[str, ...], ...]  # [Q][n]
+    problems: tuple[Problem, ...]
+    responses: Responses  # [Q][n]
     verdicts: tuple[tuple[Verdict, ...], ...]  # [Q][n]
     lengths: np.ndarray  # [Q n] tokens, the eos included
     truncated: np.ndarray  # [Q n] True where the answer met the length limit
@@ -51,9 +54,65 @@ class Score:
         return {status: count / self.correct.size for status, count in sorted(counts.items())}
 
 
-def prompt_id(problem: Problem) -> int:
-    """A number that stands for a problem in random draws, the same wherever and in whatever order it is used."""
-    return zlib.crc32(problem.problem_id.encode())
+@dataclass(frozen=True, kw_only=True)
+class PendingScore:
+    """Answers whose verdicts are still to come; the fields are those of `Score`."""
+
+    source: str
+    problems: tuple[Problem, ...]
+    responses: Responses
+    lengths: np.ndarray
+    truncated: np.ndarray
+    handle: Handle
+
+    def result(self) -> Score:
+        """Waits for the verdicts."""
+        return Score(
+            source=self.source,
+            problems=self.problems,
+            responses=self.responses,
+            verdicts=_grouped(self.handle, self.responses),
+            lengths=self.lengths,
+            truncated=self.truncated,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scorer:
+    """A model with all that scores it on any problems; `seed` and `step` key the draws, with each problem's id."""
+
+    model: Model
+    tokenizer: Tokenizer
+    pool: RewardPool
+    config: EvaluationConfig
+    seed: int
+    step: int
+    wave_sequences: int = 0  # as in sampler.generate
+
+    def start(self, problems: Sequence[Problem], *, source: str) -> PendingScore:
+        """Samples `config.num_samples` answers to every problem; returns while they are graded."""
+        rollouts = sampler.generate(
+            self.model,
+            [self.tokenizer.render(problem.messages) for problem in problems],
+            num_samples=self.config.num_samples,
+            max_new_tokens=self.config.max_new_tokens,
+            temperature=self.config.temperature,
+            top_p=self.config.top_p,
+            eos_ids=self.tokenizer.eos_ids,
+            seed=self.seed + _SEED_OFFSET,
+            step=self.step,
+            prompt_ids=prompt_ids(problems),
+            wave_sequences=self.wave_sequences,
+        )
+        responses = decode(self.tokenizer, rollouts)
+        return PendingScore(
+            source=source,
+            problems=tuple(problems),
+            responses=responses,
+            lengths=rollouts.lengths,
+            truncated=rollouts.finish == sampler.FINISH_LENGTH,
+            handle=_submit(self.pool, problems, responses),
+        )
 
 
 def score(
@@ -68,31 +127,26 @@ def score(
     step: int,
 ) -> Score:
     """Samples and grades `config.num_samples` answers to every problem."""
-    rollouts = sampler.generate(
-        model,
-        [tokenizer.render(problem.messages) for problem in problems],
-        num_samples=config.num_samples,
-        max_new_tokens=config.max_new_tokens,
-        temperature=config.temperature,
-        top_p=config.top_p,
-        eos_ids=tokenizer.eos_ids,
-        seed=seed + _SEED_OFFSET,
-        step=step,
-        prompt_ids=[prompt_id(problem) for problem in problems],
-    )
-    responses = decode(tokenizer, rollouts)
-    verdicts = grade(pool, problems, responses)
-    return Score(
-        source=source,
-        problem_ids=tuple(problem.problem_id for problem in problems),
-        responses=responses,
-        verdicts=verdicts,
-        lengths=rollouts.lengths,
-        truncated=rollouts.finish == sampler.FINISH_LENGTH,
-    )
+    scorer = Scorer(model=model, tokenizer=tokenizer, pool=pool, config=config, seed=seed, step=step)
+    return scorer.start(problems, source=source).result()
 
 
-def decode(tokenizer: Tokenizer, rollouts: sampler.Rollouts) -> tuple[tuple[str, ...], ...]:
+def prompt_ids(problems: Sequence[Problem]) -> list[int]:
+    """Numbers that stand for a batch's problems in random draws, the same wherever and in whatever order they occur.
+
+    A problem that occurs again in the batch (a step may end one epoch and begin the next) gets another number each
+    time, so that it is sampled anew.
+    """
+    seen: Counter[str] = Counter()
+    ids = []
+    for problem in problems:
+        occurrence = seen[problem.problem_id]
+        seen[problem.problem_id] += 1
+        ids.append(zlib.crc32(f"{problem.problem_id}{f'#{occurrence}' if occurrence else ''}".encode()))
+    return ids
+
+
+def decode(tokenizer: Tokenizer, rollouts: sampler.Rollouts) -> Responses:
     """Texts [P][G] of completions, without special tokens."""
     return tuple(
         tuple(
@@ -103,14 +157,19 @@ def decode(tokenizer: Tokenizer, rollouts: sampler.Rollouts) -> tuple[tuple[str,
     )
 
 
-def grade(
-    pool: RewardPool, problems: Sequence[Problem], responses: Sequence[Sequence[str]]
-) -> tuple[tuple[Verdict, ...], ...]:
+def grade(pool: RewardPool, problems: Sequence[Problem], responses: Responses) -> tuple[tuple[Verdict, ...], ...]:
     """Verdicts [P][G] of the responses to each problem."""
-    items = [
+    return _grouped(_submit(pool, problems, responses), responses)
+
+
+def _submit(pool: RewardPool, problems: Sequence[Problem], responses: Responses) -> Handle:
+    return pool.submit(
         (problem.data_source, response, problem.ground_truth)
         for problem, group in zip(problems, responses, strict=True)
         for response in group
-    ]
-    verdicts = iter(pool.submit(items).result())
+    )
+
+
+def _grouped(handle: Handle, responses: Responses) -> tuple[tuple[Verdict, ...], ...]:
+    verdicts = iter(handle.result())
     return tuple(tuple(next(verdicts) for _ in group) for group in responses)

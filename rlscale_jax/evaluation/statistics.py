@@ -1,4 +1,4 @@
-"""Accuracy, test loss and its error, avg@n and pass@k from right-or-wrong outcomes per question and sample."""
+"""Accuracy, test loss and its errors, avg@n and pass@k from right-or-wrong outcomes per question and sample."""
 
 import math
 
@@ -22,6 +22,20 @@ def standard_error(correct: Bool[np.ndarray, "Q n"]) -> float:
     if num_questions < 2:
         return math.nan
     return float(per_question.std(ddof=1) / math.sqrt(num_questions))
+
+
+def binomial_error(correct: Bool[np.ndarray, "Q n"]) -> float:
+    """sqrt(p (1 - p) / (Q n)): every response an independent draw, so too small where samples share a question."""
+    accuracy = correct.mean()
+    return float(math.sqrt(accuracy * (1 - accuracy) / correct.size))
+
+
+def sampling_error(correct: Bool[np.ndarray, "Q n"]) -> float:
+    """Standard error over n passes of the same questions, from sampling alone; nan for one pass."""
+    per_pass = correct.mean(axis=0)
+    if len(per_pass) < 2:
+        return math.nan
+    return float(per_pass.std(ddof=1) / math.sqrt(len(per_pass)))
 
 
 def pass_at_k(correct: Bool[np.ndarray, "Q n"], k: int) -> float:

@@ -57,7 +57,7 @@ def collect(
             eos_ids=tokenizer.eos_ids,
             seed=experiment.seed,
             step=step,
-            prompt_ids=[scoring.prompt_id(problem) for problem in problems],
+            prompt_ids=scoring.prompt_ids(problems),
         )
     with watch("reward"):
         responses = scoring.decode(tokenizer, rollouts)
