@@ -26,7 +26,7 @@ def decode_attend(visible: Visible):
         if caches.history.keys.shape[-1]:
             parts.append(_part(own, caches.history, visible.history))
         parts.append(_prefix_part(own, caches.prefix, visible.prefix))
-        return _combine(parts).reshape(q.shape), recent
+        return _combine(parts).reshape(q.shape).astype(q.dtype), recent
 
     return attend
 
@@ -38,7 +38,7 @@ def _combine(parts):
     scales = [jnp.exp(part[0] - high) for part in parts]
     total = sum(part[1] * scale for part, scale in zip(parts, scales, strict=True))
     out = sum(part[2] * scale[..., None] for part, scale in zip(parts, scales, strict=True))
-    return (out / total[..., None]).astype(parts[0][2].dtype)
+    return out / total[..., None]
 
 
 def _part(q: Float[Array, "*rows R H"], part: KeysValues, filled: jax.Array):
