@@ -162,8 +162,8 @@ class RewardPool:
             try:
                 worker = worker or _Worker(self._options)
                 verdict = worker.grade(item, self._timeout_secs, self._closing)
-            except OSError as error:
-                logging.getLogger(__name__).error("no grading process: %s", error)
+            except Exception:  # the thread must live on: its items would be waited for in vain
+                logging.getLogger(__name__).exception("no grading process")
                 verdict = failed(CRASHED)
             if worker and verdict.status in (TIMEOUT, CRASHED):
                 worker.kill()

@@ -48,7 +48,7 @@ def _same_quantity(gold: str, answer: str) -> bool:
         return verdict
     (gold, gold_unit, gold_factor), (answer, unit, factor) = units.split(gold), units.split(answer)
     ratio = units.ratio(gold_unit, unit)
-    if ratio is None:
+    if ratio is None or (r"\degree" in gold + answer and {gold_unit, unit} - {"", "degree"}):
         return False
     if r"\degree" not in gold + answer or r"\pi" not in gold + answer:  # else 60 degrees are pi/3
         gold, answer = _without_degree(gold), _without_degree(answer)
