@@ -24,11 +24,13 @@ class Collected:
     rollouts: sampler.Rollouts
     responses: tuple[tuple[str, ...], ...]
     verdicts: tuple[tuple[Verdict, ...], ...]
+    graded_by_user: bool  # by a verifier of the user's own, whose scores count as they are
 
     @property
     def rewards(self) -> np.ndarray:
-        """[P G] float32."""
-        return np.array([[v.score if v.correct else 0.0 for v in row] for row in self.verdicts], np.float32)
+        """[P G] float32: 1 or 0, or the score of a user's own verifier."""
+        values = [[v.score if self.graded_by_user else v.correct for v in row] for row in self.verdicts]
+        return np.array(values, np.float32)
 
 
 def collect(

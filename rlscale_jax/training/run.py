@@ -112,7 +112,10 @@ def opened(experiment: Experiment) -> Iterator[Run]:
     programs = update.build(model.architecture, experiment.grpo, experiment.optimizer, compute_dtype=compute_dtype)
     reference = jax.tree.map(lambda a: jnp.array(a, compute_dtype), model.params) if experiment.grpo.kl_coef else None
     with RewardPool(
-        experiment.reward_workers, task_timeout_secs=experiment.reward_timeout_secs, verifier=experiment.data.verifier
+        experiment.reward_workers,
+        task_timeout_secs=experiment.reward_timeout_secs,
+        verifier=experiment.data.verifier,
+        allow_weak_sandbox=experiment.allow_weak_sandbox,
     ) as pool:
         yield Run(
             experiment=experiment,

@@ -9,7 +9,7 @@ from rlscale_jax.experiment.config import Experiment, to_dict
 from rlscale_jax.experiment.records import write_json
 
 # What may differ when a run goes on: how far, how often it is saved, and what it runs on; never what it computes.
-_FREE = ("num_steps", "checkpoint.", "mesh.", "reward_workers", "reward_timeout_secs", "log_rollouts_every")
+_FREE = ("num_steps", "checkpoint.", "mesh.", "reward_workers", "log_rollouts_every")
 
 
 class RunDir:
