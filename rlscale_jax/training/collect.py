@@ -64,4 +64,11 @@ def collect(
     with watch("reward"):
         responses = scoring.decode(tokenizer, rollouts)
         verdicts = scoring.grade(pool, problems, responses)
-    return Collected(problems=problems, prompts=prompts, rollouts=rollouts, responses=responses, verdicts=verdicts)
+    return Collected(
+        problems=problems,
+        prompts=prompts,
+        rollouts=rollouts,
+        responses=responses,
+        verdicts=verdicts,
+        graded_by_user=bool(experiment.data.verifier),
+    )
