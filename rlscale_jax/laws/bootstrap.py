@@ -3,13 +3,13 @@
 Steps of one run are not independent, so they are never resampled one by one. R runs resampled with replacement
 vary by (R - 1) / R of what new runs would, and a variance from few runs needs Student's t: replicates are therefore
 stretched about the fit. Without it three runs cover about 80 % where 90 % is meant. Resampling runs and questions
-together counts the randomness of single answers three times; replicates are shrunk to count it once.
+together counts the randomness of single answers three times; the stretch takes two of them back.
 """
 
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from rlscale_jax.laws.answers import Answers
 from rlscale_jax.laws.curves import Curves, average
@@ -36,17 +36,14 @@ def bootstrap(
     Raises: ValueError where there is nothing to resample: one run a size, no answers.
     """
     _check(fit, over, answers)
+    over = [unit for unit in UNITS if unit in over]
     rng = np.random.default_rng(seed)
     problem = pose(fit.objective, fit.fitted.log_x, fit.fitted.loss, fit.fitted.trials, fit.fitted.mask)
     theta = _refits(fit, problem, over, answers, num, rng)
     factor = np.ones(len(fit.theta))
     if "runs" in over:
-        level = (1 + fit.region.confidence) / 2
-        dof = spread(problem, fit.slope, fit.fitted, fit.theta).dof
-        factor *= stats.t.ppf(level, dof) / stats.norm.ppf(level)
-        factor *= np.sqrt((fit.fitted.num_runs / (fit.fitted.num_runs - 1)).mean())
-    if "questions" in over and "runs" in over:
-        factor *= _counted_once(fit, theta, [_refits(fit, problem, (one,), answers, num, rng) for one in over])
+        alone = [_refits(fit, problem, (one,), answers, num, rng) for one in over] if len(over) > 1 else []
+        factor = _correction(fit, theta, alone, spread(problem, fit.slope, fit.fitted, fit.theta).dof)
     return _as_region(fit, theta, over, factor)
 
 
@@ -61,16 +58,21 @@ def _refits(fit: Fit, problem: Problem, over, answers, num: int, rng) -> np.ndar
     return np.concatenate(parts)
 
 
-def _counted_once(fit: Fit, both: np.ndarray, alone: list[np.ndarray]) -> np.ndarray:
-    """What to shrink draws over runs and questions by [P].
+def _correction(fit: Fit, theta: np.ndarray, alone: list[np.ndarray], dof: float) -> np.ndarray:
+    """What to stretch draws over runs by [P]: few runs, and (draws over runs and questions, each `alone`) Owen's law.
 
-    An answer's own randomness is in the variance of runs once, of questions once, and of both together three times
-    (Owen 2007): V_both - V_runs - V_questions estimates it, and the variance sought holds it once.
+    The randomness of single answers is in the variance over runs once, over questions once, and over both together
+    three times (Owen 2007): V_both - V_runs - V_questions estimates it, and the variance sought holds it once.
     """
-    total = np.var(_coordinates(fit, both), 0)
-    parts = [np.var(_coordinates(fit, one), 0) for one in alone]
-    once = np.maximum(2 * sum(parts) - total, np.maximum(*parts))
-    return np.sqrt(np.minimum(once / np.maximum(total, 1e-300), 1.0))
+    level = (1 + fit.region.confidence) / 2
+    few = float((fit.fitted.num_runs / (fit.fitted.num_runs - 1)).mean())
+    student = float(special.stdtrit(dof, level) / special.ndtri(level))
+    if not alone:
+        return np.full(len(fit.theta), student * np.sqrt(few))
+    both, runs, questions = (np.var(_coordinates(fit, draws), 0) for draws in (theta, *alone))
+    answers = few * np.maximum(both - runs - questions, 0)
+    sought = student**2 * few * runs + np.maximum(questions - answers, 0)
+    return np.sqrt(sought / np.maximum(both, 1e-300))
 
 
 def _check(fit: Fit, over: Sequence[str], answers: Answers | None) -> None:

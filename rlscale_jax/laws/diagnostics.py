@@ -3,7 +3,7 @@
 import dataclasses
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from rlscale_jax.laws.comparison import effective_points
 from rlscale_jax.laws.objectives import LN10
@@ -87,4 +87,4 @@ def _curvature(u: np.ndarray, residual: np.ndarray, effective: float) -> tuple[f
     dof = max(effective - 3, 1.0)
     variance = (rest**2).mean() * len(u) / dof * len(u) / effective
     error = np.sqrt(max(variance * np.linalg.inv(design.T @ design)[2, 2], 1e-300))
-    return float(coefficients[2]), float(2 * stats.t.sf(abs(coefficients[2]) / error, dof))
+    return float(coefficients[2]), float(2 * special.stdtr(dof, -abs(coefficients[2]) / error))

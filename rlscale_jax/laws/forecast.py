@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy import linalg, stats
+from scipy import linalg, special
 
 from rlscale_jax.laws.curves import MIN_POINTS, NOMINAL_TRIALS
 
@@ -52,7 +52,7 @@ def forecast(points: Sequence, horizon: float, *, confidence: float = 0.9, trial
     weights /= weights.sum()
     mean = float(weights @ np.array(means))
     spread = np.sqrt(weights @ (np.array(spreads) ** 2 + (np.array(means) - mean) ** 2))
-    reach = stats.t.ppf((1 + confidence) / 2, len(x) + NOISE_PRIOR_DOF - 1) * spread
+    reach = special.stdtrit(len(x) + NOISE_PRIOR_DOF - 1, (1 + confidence) / 2) * spread
     low, middle, high = np.minimum(10 ** np.array([mean - reach, mean, mean + reach]), 1.0)
     return Forecast(float(middle), float(low), float(high))
 

@@ -11,6 +11,7 @@ import numpy as np
 from scipy.interpolate import PchipInterpolator
 
 NEAREST = 3
+UNKNOWN = 1.0  # decades of loss per decade of size: one size says nothing of others
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,7 +34,7 @@ class Levels:
         """
         where = np.log10(n)
         beyond = np.maximum(np.maximum(where - self.log_n[-1], self.log_n[0] - where), 0)
-        return beyond * self._error_per_decade()
+        return np.where(beyond > 0, beyond * self._error_per_decade(), 0.0)
 
     @property
     def num_checks(self) -> int:
@@ -43,7 +44,7 @@ class Levels:
     def _error_per_decade(self) -> float:
         n, y = self.log_n, self.log_loss
         if len(n) < 2:
-            return float("inf")
+            return UNKNOWN
         if len(n) == 2:
             return float(abs((y[1] - y[0]) / (n[1] - n[0])))
         rates = []

@@ -12,7 +12,7 @@ import dataclasses
 from collections.abc import Callable
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from rlscale_jax.laws.curves import Curves
 from rlscale_jax.laws.objectives import Problem, project
@@ -54,7 +54,7 @@ def spread(problem: Problem, slope: Slope, curves: Curves, theta: np.ndarray) ->
         pull = (at.residual * at.slope).sum(1)
         meat = np.einsum("s,sp,sq->pq", pull**2, dk, dk) * len(curves.n) / spare
         doubts.append(Spread(covariance=bread @ meat @ bread, dof=spare, basis=ONE_RUN))
-    return max(doubts, key=lambda d: np.linalg.norm(d.covariance) * stats.t.ppf(0.95, d.dof) ** 2)
+    return max(doubts, key=lambda d: np.linalg.norm(d.covariance) * special.stdtrit(d.dof, 0.95) ** 2)
 
 
 def _run_variance(problem: Problem, curves: Curves, at) -> np.ndarray:
@@ -84,7 +84,7 @@ def region(
 ) -> Region:
     """The region whose projections are intervals, at `confidence`, for theta [P] and anything computed from it."""
     doubt = spread(problem, slope, curves, theta)
-    quantile = stats.t.ppf((1 + confidence) / 2, doubt.dof)
+    quantile = special.stdtrit(doubt.dof, (1 + confidence) / 2)
     if slope.name == "saturating" and theta[0] > 0:
         points, cut = _profiled(equations, curves.n, theta, doubt.covariance, quantile)
     else:

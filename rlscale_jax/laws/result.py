@@ -3,7 +3,7 @@
 import dataclasses
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from rlscale_jax.laws.curves import Curves
 from rlscale_jax.laws.levels import Levels
@@ -111,7 +111,7 @@ class Fit:
         k = self.slope.k(self.region.theta, n.ravel()).reshape(-1, *n.shape)
         middle = self.levels.E(n, self.k(n)) - self.k(n) * np.log10(x)
         low, high = self.region.ends(self.levels.E(n, k) - k * np.log10(x))
-        reach = stats.t.ppf((1 + self.region.confidence) / 2, self.levels.num_checks) * self.levels.error(n)
+        reach = special.stdtrit(self.levels.num_checks, (1 + self.region.confidence) / 2) * self.levels.error(n)
         low, high = middle - np.hypot(middle - low, reach), middle + np.hypot(high - middle, reach)
         return np.minimum(10**low, 1.0), np.minimum(10**high, 1.0)
 

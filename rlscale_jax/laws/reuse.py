@@ -3,7 +3,7 @@
 import dataclasses
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from rlscale_jax.laws.curves import NOMINAL_TRIALS
 from rlscale_jax.laws.diagnostics import effective_points
@@ -42,7 +42,7 @@ def reuse(curves: dict[float, tuple[np.ndarray, np.ndarray]], *, confidence: flo
     if short:
         raise ValueError(f"the runs of tau {', '.join(f'{t:g}' for t in short)} end early: D_total must be the same")
     rows = [_one(tau, *curves[tau]) for tau in sorted(curves)]
-    reach = float(stats.norm.ppf((1 + confidence) / 2))
+    reach = float(special.ndtri((1 + confidence) / 2))
     return [_against(row, rows[0], reach) for row in rows]
 
 

@@ -3,7 +3,6 @@
 import dataclasses
 
 import numpy as np
-from scipy import stats
 
 from rlscale_jax.laws import Fit, comparison, planner
 from rlscale_jax.laws.reuse import Reuse
@@ -170,8 +169,8 @@ def transfer(runs: list[Run]) -> Finding:
 
 def _rank_correlation(x, y) -> float:
     """Spearman's."""
-    ranks = [stats.rankdata(values) for values in (x, y)]
-    return float(np.corrcoef(ranks[0], ranks[1])[0, 1]) if np.ptp(ranks[0]) and np.ptp(ranks[1]) else 0.0
+    ranks = [np.argsort(np.argsort(np.asarray(values))) for values in (x, y)]
+    return float(np.corrcoef(ranks[0], ranks[1])[0, 1]) if len(ranks[0]) > 1 else 0.0
 
 
 def _least(rows: dict, field: str) -> tuple[float, str]:

@@ -1,0 +1,98 @@
+"""The fit command from a shell: output, JSON, decisions, and mistakes that end in one line."""
+
+import json
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from rlscale_jax.laws.simulation import Design, simulate
+
+ROOT = pathlib.Path(__file__).parent.parent
+DESIGN = Design(num_steps=30)
+
+
+@pytest.fixture(scope="module")
+def curves(tmp_path_factory):
+    """A simulated study as another trainer's CSV."""
+    table = simulate(DESIGN, seed=0).table
+    path = tmp_path_factory.mktemp("curves") / "curves.csv"
+    names = ("n_params", "seed", "step", "samples", "compute_flops", "test_loss")
+    rows = zip(*(table[name] for name in names), strict=True)
+    path.write_text("\n".join([",".join(names), *(",".join(map(repr, map(float, row))) for row in rows)]))
+    return path
+
+
+def _fit(*args):
+    command = [sys.executable, "-m", "rlscale_jax.fit", *map(str, args)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+
+
+def test_a_fit_is_printed_and_written(curves, tmp_path):
+    out = tmp_path / "deep" / "fits.json"
+    done = _fit(f"--curves={curves}", "--resource=data", f"--out={out}")
+    assert done.returncode == 0, done.stderr
+    assert "k_max" in done.stdout and "Note: N0" in done.stdout
+    fit = json.loads(out.read_text())
+    assert {"k_max", "n0", "r2", "r2_log", "models", "intervals", "converged", "notes"} <= set(fit)
+    low, high = fit["intervals"]["n0"]
+    assert low < fit["n0"] < high and 0.3 < fit["n0"] / DESIGN.n0 < 3
+    assert len(fit["models"]) == 6
+    assert all({"k", "E", "r2", "log_rmse"} <= set(model) for model in fit["models"].values())
+
+
+def test_a_protocol_keeps_points_and_scores_them(curves, tmp_path):
+    out = tmp_path / "fits.json"
+    done = _fit(
+        f"--curves={curves}", "--protocol=intra", "--intra_drop_first=2", "--intra_drop_last=10", f"--out={out}"
+    )
+    assert done.returncode == 0, done.stderr
+    fit = json.loads(out.read_text())
+    assert {model["num_points"] for model in fit["models"].values()} == {18}
+    assert {row["num_points"] for row in fit["held_out"]} == {10}
+    assert "last value" in done.stdout
+
+
+def test_a_decision_names_a_size(curves):
+    done = _fit(f"--curves={curves}", "--decide", "--budget=1e20", "--target_loss=0.4")
+    assert done.returncode == 0, done.stderr
+    assert "Budget 1e+20 FLOPs: N = " in done.stdout and "L = 0.4: least FLOPs" in done.stdout
+    assert "overtakes" in done.stdout
+
+
+def test_bootstrap_intervals_are_named(curves):
+    done = _fit(f"--curves={curves}", "--resource=data", "--bootstrap=runs", "--num_bootstrap=50", "--compare")
+    assert done.returncode == 0, done.stderr
+    assert "baseline: last value" in done.stdout and "Sensitivity" in done.stdout
+
+
+def test_the_published_fits_are_printed(shared_data):
+    done = _fit(f"--reproduce={shared_data / 'curves'}")
+    assert done.returncode == 0, done.stderr
+    assert "| qwen25_base | compute | inter | 0.152 | 0.1518 | 17.4 | 17.37 | 0.994 | 0.9944 |" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        ([], "no curves given"),
+        (["--curves=CURVES", "--resource=time"], "--resource=time"),
+        (["--curves=CURVES", "--protocol=intra"], "leaves 0 of 30 points"),
+        (["--curves=CURVES", "--decide"], "--decide needs --budget"),
+        (["--curves=CURVES", "--bootstrap=questions"], "--curves=DIR"),
+        (["--curves=CURVES", "--intra_drop_frist=3"], "intra_drop_frist"),
+    ],
+)
+def test_a_mistake_is_one_line(curves, args, says):
+    done = _fit(*(arg.replace("CURVES", str(curves)) for arg in args))
+    assert done.returncode == 2
+    assert says in done.stderr and done.stderr.count("\n") == 1 and "Traceback" not in done.stderr
+
+
+def test_help_lists_the_flags():
+    done = _fit("--help")
+    assert done.returncode == 0
+    assert all(f"--{flag}" in done.stdout for flag in ("curves", "law", "intra_drop_last", "budget", "reproduce"))
+    assert np.all([line in done.stdout for line in ("n_params", "compute_flops")])
