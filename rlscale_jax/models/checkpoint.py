@@ -85,8 +85,8 @@ def load(path: epath.PathLike, *, dtype: Any = None, mesh: Mesh | None = None) -
       FileNotFoundError: no checkpoint there, or no config.json of its model.
       ValueError: a checkpoint that does not fit that config.json.
     """
-    directory, place = _locate(epath.Path(path))
-    files = carried_files(_model_directory(directory))
+    _, place = _locate(epath.Path(path))
+    files = model_files(path)
     architecture = from_hf_config(json.loads(files["config.json"]))
     meta = ocp.load_checkpointables(place, {"meta": None})["meta"]
     if meta["schema"] > SCHEMA_VERSION:
@@ -95,6 +95,15 @@ def load(path: epath.PathLike, *, dtype: Any = None, mesh: Mesh | None = None) -
     return Checkpoint(
         model=Model(architecture, params), files=files, step=meta["step"], stored=meta.get("stored") or {}
     )
+
+
+def model_files(path: epath.PathLike) -> dict[str, bytes]:
+    """Config and tokenizer files of the model that a checkpoint of ours (as `load` takes it) belongs to.
+
+    Raises:
+      FileNotFoundError: no checkpoint there, or no config.json of its model.
+    """
+    return carried_files(_model_directory(_locate(epath.Path(path))[0]))
 
 
 def is_checkpoint(path: epath.PathLike) -> bool:
