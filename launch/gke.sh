@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Queues a run on a GKE cluster with JobSet and Kueue instead of renting a slice.
 #
-#   launch/gke.sh NAME --topology=v5e:8x8 --config=configs/qwen2_5.py:7b --dir=gs://BUCKET/RUN
+#   launch/gke.sh NAME --topology=v5e:8x8 --config=configs/qwen2_5.py:7b --workdir=gs://BUCKET/DIR
 #                 --image=REGION-docker.pkg.dev/PROJECT/REPOSITORY/rlscale:TAG --queue=LOCAL_QUEUE [--spot] [--dry-run]
 #                 [-- further flags of rlscale_jax.train]
 #
@@ -11,10 +11,10 @@
 source "$(dirname "$0")/pod.sh"
 
 parse_options "$@"
-need topology config dir image queue
+need topology config workdir image queue
 manifest=$(PYTHONPATH="$root" "${PYTHON:-python3}" "$here/jobset.py" "--name=$name" "--topology=$topology" \
   "--image=$image" "--queue=$queue" "--max-restarts=$max_failures" ${tier[@]+"${tier[@]}"} \
-  -- "--config=$config" "--dir=$dir" ${train_flags[@]+"${train_flags[@]}"})
+  -- "--config=$config" "--workdir=$workdir" ${train_flags[@]+"${train_flags[@]}"})
 if [[ $dry_run ]]; then
   echo "$manifest"
   run kubectl apply --filename=-

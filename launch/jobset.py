@@ -54,6 +54,7 @@ def _pod_spec(pod: topologies.Slice, args: argparse.Namespace) -> dict:
                 "image": args.image,
                 "command": ["python", "-m", "rlscale_jax.train", *args.train_flags],
                 "ports": [{"containerPort": 8471}, {"containerPort": 8476}],  # libtpu's, jax.distributed's
+                "env": [{"name": "RLSCALE_DISTRIBUTED", "value": "1"}],
                 "resources": {"requests": chips, "limits": chips},
             }
         ],

@@ -10,7 +10,7 @@ root=$(dirname "$here")
 poll_secs=${POLL_SECS:-30}
 tries=${TRIES:-5} # at what can fail for a while: ssh, reading a state
 
-name="" topology="" zone="" project="" config="" dir="" runs="" slices=1 image="" queue="" commit="" max_failures=3
+name="" topology="" zone="" project="" config="" workdir="" run="" runs="" slices=1 image="" queue="" commit="" max_failures=3
 tier=() train_flags=() dry_run="" keep=""
 
 usage() { # the comment at the head of the script
@@ -31,7 +31,7 @@ parse_options() {
       --dry-run) dry_run=1 ;;
       --keep) keep=1 ;;
       --spot | --reserved) tier=("$1") ;;
-      --topology=* | --zone=* | --project=* | --config=* | --dir=* | --runs=* | --slices=* | --image=* | --queue=* | --commit=*)
+      --topology=* | --zone=* | --project=* | --config=* | --workdir=* | --run=* | --runs=* | --slices=* | --image=* | --queue=* | --commit=*)
         local option=${1%%=*}
         printf -v "${option#--}" '%s' "${1#*=}"
         ;;
@@ -45,6 +45,7 @@ parse_options() {
     esac
     shift
   done
+  [[ ${run:-run} =~ ^[a-zA-Z0-9._-]+$ ]] || die 2 "--run=$run: give letters, digits, dots and dashes"
   [[ $name =~ ^[a-z]([a-z0-9-]{0,50}[a-z0-9])?$ ]] || die 2 "NAME '$name': give lower-case letters, digits and dashes"
 }
 
@@ -53,8 +54,11 @@ need() { # need OPTION...: dies unless each is set
   for option in "$@"; do
     [[ -n ${!option} ]] || die 2 "--$option=... is missing (--help says what it is)"
   done
-  [[ -z $dir || $dir == gs://?*/?* ]] || die 2 "--dir=$dir: give a directory in a bucket, gs://BUCKET/DIRECTORY"
-  dir=${dir%/}
+  [[ -z $workdir || $workdir == gs://?*/?* ]] ||
+    die 2 "--workdir=$workdir: give a directory in a bucket, gs://BUCKET/DIRECTORY"
+  workdir=${workdir%/}
+  run=${run:-$name}
+  records=$workdir/launch/$run # what launching keeps of a run: logs of the hosts, DONE
 }
 
 run() { # executes a command, or prints it in a dry run
@@ -113,10 +117,12 @@ on_all_workers() { # runs a command on every host of the slice at once; fails if
 }
 
 worker() { # worker ACTION: the command line of worker.sh for this run
-  local line flag
-  line="bash rlscale/code/launch/worker.sh $1 $(printf %q "$dir")"
+  local line="bash rlscale/code/launch/worker.sh $1 $run" flag
   if [[ $1 == start ]]; then
-    for flag in "--config=$config" ${train_flags[@]+"${train_flags[@]}"}; do line+=" $(printf %q "$flag")"; done
+    line+=" $(printf %q "$records")"
+    for flag in "--workdir=$workdir" "--config=$config" ${train_flags[@]+"${train_flags[@]}"}; do
+      line+=" $(printf %q "$flag")"
+    done
   fi
   echo "$line"
 }

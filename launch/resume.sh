@@ -2,12 +2,12 @@
 # Supervises a run to its end: rents the slice, starts, watches, and goes on after a preemption or a failure.
 #
 #   launch/resume.sh NAME --topology=v5e:8x8 --zone=us-central1-a --config=configs/qwen2_5.py:7b
-#                    --dir=gs://BUCKET/RUN [--project=P] [--spot | --reserved] [--keep] [--max-failures=3] [--dry-run]
-#                    [--commit=HEAD] [-- further flags of rlscale_jax.train]
+#                    --workdir=gs://BUCKET/DIR [--project=P] [--spot | --reserved] [--keep] [--max-failures=3] [--dry-run]
+#                    [--run=NAME] [--commit=HEAD] [-- further flags of rlscale_jax.train]
 #
 # Training lives on the slice: when this supervisor dies, start it again and it goes on watching. At the end, or after
 # more than --max-failures failures in a row, the slice is given back (--keep: it stays). A finished run is marked by
-# DIR/DONE and never started again.
+# WORKDIR/launch/NAME/DONE and never started again.
 
 source "$(dirname "$0")/pod.sh"
 
@@ -23,7 +23,7 @@ rent() { # a wrong option (2) or a refusal (3) is final
   ((status != 2 && status != 3)) || exit "$status"
   return "$status"
 }
-start() { call run.sh "--config=$config" "--dir=$dir" "--commit=$commit" -- ${train_flags[@]+"${train_flags[@]}"}; }
+start() { call run.sh "--config=$config" "--workdir=$workdir" "--run=$run" "--commit=$commit" -- ${train_flags[@]+"${train_flags[@]}"}; }
 give_back() { [[ $keep ]] || call delete.sh; }
 
 follow() { # prints how it ended: done, failed, unreachable or preempted
@@ -42,9 +42,9 @@ follow() { # prints how it ended: done, failed, unreachable or preempted
 }
 
 finish() { # the run is over
-  echo 'done' | gcloud storage cp - "$dir/DONE" || echo "$name: could not write $dir/DONE" >&2
+  echo "$config" | gcloud storage cp - "$records/DONE" || echo "$name: could not write $records/DONE" >&2
   give_back
-  echo "$name: $dir is done"
+  echo "$name: run $run is done"
   exit 0
 }
 
@@ -69,18 +69,19 @@ supervise() {
     esac
   done
   give_back
-  die 4 "gave up after $failures failures in a row; see $dir/logs. Checkpoints are whole: start again to go on"
+  die 4 "gave up after $failures failures in a row; see $records/logs. Checkpoints are whole: start again to go on"
 }
 
 parse_options "$@"
-need topology zone config dir
+need topology zone config workdir
 name_commit
 slice_facts
 place
 if [[ $dry_run ]]; then
   rent && start && on_all_workers "$(worker status)" && give_back
-elif gcloud storage ls "$dir/DONE" >/dev/null 2>&1; then
-  echo "$name: $dir is done already"
+elif finished=$(gcloud storage cat "$records/DONE" 2>/dev/null); then
+  [[ $finished == "$config" ]] || die 2 "run $run in $workdir was --config=$finished and is done; give another --run=NAME"
+  echo "$name: run $run is done already"
 else
   supervise
 fi

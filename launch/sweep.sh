@@ -2,11 +2,11 @@
 # Many runs over several slices: each slice takes the next run until none is left.
 #
 #   launch/sweep.sh NAME --runs=launch/study_v5e.txt --slices=4 --topology=v5e:8x8 --zone=us-central1-a
-#                   --dir=gs://BUCKET/STUDY [--project=P] [--spot | --reserved] [--max-failures=3] [--dry-run]
+#                   --workdir=gs://BUCKET/STUDY [--project=P] [--spot | --reserved] [--max-failures=3] [--dry-run]
 #                   [-- flags for every run]
 #
 # A line of the file is a run: its name, its --config, further flags; # begins a comment. Slices are NAME-1, NAME-2, ...
-# and are given back at the end. Records go to DIR/runs/RUN, as in a study. A second start skips finished runs and
+# and are given back at the end. Records lie in WORKDIR/runs, as a study's. A second start skips finished runs and
 # resumes the others. Status 4: some runs failed (they are listed).
 
 source "$(dirname "$0")/pod.sh"
@@ -32,7 +32,7 @@ one_run() { # one_run SLICE RUN --config=... FLAG...
     if [[ $word == --config=* ]]; then config_flag=$word; else flags+=("$word"); fi
   done
   "$here/resume.sh" "$slice" "--topology=$topology" "${where[@]}" ${tier[@]+"${tier[@]}"} ${dry_run:+--dry-run} --keep \
-    "--max-failures=$max_failures" "$config_flag" "--dir=$dir/runs/$run_name" "--commit=$commit" -- \
+    "--max-failures=$max_failures" "$config_flag" "--workdir=$workdir" "--run=$run_name" "--commit=$commit" -- \
     ${flags[@]+"${flags[@]}"} ${train_flags[@]+"${train_flags[@]}"}
 }
 
@@ -53,7 +53,7 @@ interrupted() { # each job is a process group of its own (set -m): its superviso
 }
 
 parse_options "$@"
-need topology zone dir runs
+need topology zone workdir runs
 name_commit
 [[ $slices =~ ^[1-9][0-9]*$ ]] || die 2 "--slices=$slices: give a number of slices"
 slice_facts

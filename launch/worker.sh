@@ -1,17 +1,16 @@
 #!/usr/bin/env bash
 # One host's share of a run: installs the pinned packages, starts training in the background, tells how it goes.
 #
-#   worker.sh {check | start | status | stop} gs://BUCKET/RUN [flags of rlscale_jax.train]
+#   worker.sh {check | start | status | stop} RUN [gs://BUCKET/RECORDS flags of rlscale_jax.train]
 #
 # check succeeds while the host trains, this run or another. start does nothing if this run trains and refuses if
-# another does. status prints one line: `worker HOST STATE` with STATE
-# absent, running, done or failed. stop asks training to save and end, and insists after two minutes.
+# another does. status prints `worker HOST STATE`, STATE being absent, running, done or failed. stop asks training to save and end, and insists after two minutes.
 
 set -euo pipefail
 
-action=$1 dir=$2
+action=$1 run=$2
 code=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-home=$HOME/rlscale/runs/$(basename "$dir")
+home=$HOME/rlscale/runs/$run
 mkdir -p "$home"
 
 running() { # running [RUN_HOME]
@@ -39,15 +38,15 @@ install() { # one environment per set of pins; the image's own python may be too
   touch "$HOME/rlscale/venv-$pins/complete"
 }
 
-copy_log() { gcloud storage cp "$home/log.txt" "$dir/logs/$(hostname).txt" >/dev/null 2>&1 || true; }
+copy_log() { gcloud storage cp "$home/log.txt" "$1/logs/$(hostname).txt" >/dev/null 2>&1 || true; }
 
-train() { # the background process: training, its log copied to the bucket every minute, its exit status kept
-  while sleep 60; do copy_log; done &
-  local status=0
+train() { # train RECORDS FLAG...: the background process: training, its log copied to the bucket every minute, its exit status kept
+  local status=0 records=$1
+  while sleep 60; do copy_log "$records"; done &
   cd "$code"
-  "$python" -m rlscale_jax.train "--dir=$dir" "$@" || status=$?
+  RLSCALE_DISTRIBUTED=1 "$python" -m rlscale_jax.train "${@:2}" || status=$?
   echo "$status" >"$home/exit"
-  copy_log
+  copy_log "$records"
   kill -TERM -- "-$$" # whatever is left of the group: the copier, strays of training
 }
 
@@ -63,7 +62,7 @@ start() {
   install
   rm -f "$home/exit"
   export python
-  setsid bash "${BASH_SOURCE[0]}" train "$dir" "$@" </dev/null >>"$home/log.txt" 2>&1 &
+  setsid bash "${BASH_SOURCE[0]}" train "$run" "$@" </dev/null >>"$home/log.txt" 2>&1 &
   echo $! >"$home/pid"
   echo "worker $(hostname) started"
 }

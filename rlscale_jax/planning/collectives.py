@@ -86,7 +86,10 @@ def _trips(computations: dict[str, list[str]], loop_steps: int) -> dict[str, flo
 
 
 def _loop_length(line: str, computations: dict[str, list[str]], loop_steps: int) -> float:
-    """Trips of a loop whose condition is `counter < constant`, as of every scan; `loop_steps` for any other."""
+    """Trips of a loop: written down (CPU), or from a condition `counter < constant`, as of every scan (TPU)."""
+    written = re.search(r'"known_trip_count":\{"n":"(\d+)"\}', line)
+    if written:
+        return float(written[1])
     condition = re.search(r"condition=%?([\w.\-]+)", line)
     lines = computations.get(condition[1], []) if condition else []
     root = next((line for line in lines if "ROOT" in line), "")
@@ -108,19 +111,30 @@ def _participants(line: str, mesh: Mesh) -> tuple[int, str]:
     return len(members), "+".join(axes) or "none"
 
 
+_IOTA = r"\[([\d,]+)\](?:T\(([\d,]+)\))?"  # a shape, its axes permuted
+
+
 def _replica_groups(line: str) -> list[int] | None:
-    """The first group: written out, or as an iota of a shape, permuted."""
+    """The first group: written out, as rows of an iota, or as axes of a mesh over an iota."""
     plain = re.search(r"replica_groups=\{\{([\d,]+)\}", line)
     if plain:
         return [int(index) for index in plain[1].split(",")]
-    iota = re.search(r"replica_groups=\[([\d,]+)\]<=\[([\d,]+)\](?:T\(([\d,]+)\))?", line)
-    if not iota:
-        return None
-    rows, shape = ([int(n) for n in part.split(",")] for part in iota.group(1, 2))
-    table = np.arange(math.prod(shape)).reshape(shape)
-    if iota[3]:
-        table = table.transpose([int(n) for n in iota[3].split(",")])
-    return table.reshape(rows)[0].tolist() if len(rows) == 2 else table.reshape(-1).tolist()
+    rows = re.search(rf"replica_groups=\[([\d,]+)\]<={_IOTA}", line)
+    if rows:
+        shape = [int(n) for n in rows[1].split(",")]
+        return _iota(rows[2], rows[3]).reshape(shape if len(shape) == 2 else [1, -1])[0].tolist()
+    named = re.search(rf"replica_groups=mesh\[([^\]]*)\](?:, device_ids=\({_IOTA}\))?\s*\{{([^}}]*)\}}", line)
+    if named:
+        sizes = {name: int(size) for name, size in re.findall(r"'(\w+)'=(\d+)", named[1])}
+        table = _iota(named[2] or str(math.prod(sizes.values())), named[3]).reshape(tuple(sizes.values()))
+        return table[tuple(slice(None) if f"'{name}'" in named[4] else 0 for name in sizes)].reshape(-1).tolist()
+    return None
+
+
+def _iota(shape: str, permutation: str | None) -> np.ndarray:
+    sizes = [int(n) for n in shape.split(",")]
+    table = np.arange(math.prod(sizes)).reshape(sizes)
+    return table.transpose([int(n) for n in permutation.split(",")]) if permutation else table
 
 
 def _sent(kind: str, result: str, is_start: bool, group: int) -> float:

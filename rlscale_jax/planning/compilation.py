@@ -40,7 +40,7 @@ def compile_program(program: Program) -> Compiled:
     begin = time.perf_counter()
     traced = program.trace()
     work = flops.count(traced.jaxpr, loop_steps=program.loop_steps)
-    lowered = traced.lower(lowering_platforms=("tpu",))
+    lowered = traced.lower(lowering_platforms=(program.mesh.devices.flat[0].platform,))
     try:
         compiled = lowered.compile()
     except Exception as error:  # XLA's type for this is private; anything but memory is raised again

@@ -2,8 +2,8 @@
 """A Google Cloud made of files: checks every argument of gcloud and kubectl, runs "ssh" locally, injects faults.
 
 Called as `gcloud` or `kubectl` from PATH, which $FAKE_PROGRAM tells apart. $FAKE_CLOUD holds resources.json,
-faults.json, calls.jsonl, gs/ (the buckets) and hosts/ (a home directory per worker). Flags were recorded from the real command's help
-(gcloud_flags.json); states and their order are those of the Cloud TPU API.
+faults.json, calls.jsonl, gs/ (the buckets) and hosts/ (a home directory per worker). Flags were recorded from the real
+command's help (gcloud_flags.json); states and their order are those of the Cloud TPU API.
 """
 
 import contextlib

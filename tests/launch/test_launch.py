@@ -15,7 +15,7 @@ import pytest
 HERE = pathlib.Path(__file__).parent
 ROOT = HERE.parent.parent
 PLACE = ["--zone=us-central1-a", "--project=p"]
-RUN = ["--config=configs/toy.py:7b", "--dir=gs://bucket/run"]
+RUN = ["--config=configs/toy.py:7b", "--workdir=gs://bucket/work"]
 SLICE = ["--topology=v5e:4x4"]
 
 
@@ -82,7 +82,7 @@ class Cloud:
     def bucket(self, name: str) -> pathlib.Path:
         return self.base / "gs" / "bucket" / name
 
-    def steps(self, run: str = "run") -> list[int]:
+    def steps(self, run: str = "work/runs/7b") -> list[int]:
         return [int(line) for line in self.bucket(f"{run}/metrics.jsonl").read_text().split()]
 
     def training(self) -> list[int]:
@@ -129,8 +129,8 @@ def test_help_and_wrong_options(cloud, script):
 def test_shellcheck():
     if not shutil.which("shellcheck"):
         pytest.skip("shellcheck is not installed")
-    scripts = [path.name for path in (ROOT / "launch").glob("*.sh")]
-    subprocess.run(["shellcheck", "-x", "-P", ".", *scripts], cwd=ROOT / "launch", check=True)
+    scripts = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "launch").glob("*.sh"))
+    subprocess.run(["shellcheck", "--shell=bash", "-x", "-P", "launch", *scripts], cwd=ROOT, check=True)
 
 
 def test_dry_run_prints_what_a_run_then_executes(cloud):
@@ -174,10 +174,12 @@ def test_a_refused_quota_leaves_nothing_and_a_second_start_succeeds(cloud, kind)
 def test_a_run_to_its_end_gives_the_slice_back_and_is_not_run_twice(cloud):
     ok(cloud("resume.sh", "q", *SLICE, *PLACE, *RUN))
     assert cloud.steps() == list(range(6))
-    assert cloud.resources == {} and cloud.bucket("run/DONE").exists()
-    archives = list(cloud.bucket("run/code").iterdir())
+    assert cloud.resources == {} and cloud.bucket("work/launch/q/DONE").exists()
+    archives = list(cloud.bucket("work/launch/code").iterdir())
     assert len(archives) == 1
     assert "done already" in ok(cloud("resume.sh", "q", *SLICE, *PLACE, *RUN))
+    other = cloud("resume.sh", "q", *SLICE, *PLACE, "--config=configs/toy.py:x", RUN[1])
+    assert other.returncode == 2 and "--run=NAME" in other.stderr
     assert cloud.count("create") == 1
 
 
@@ -197,7 +199,8 @@ def test_one_worker_unreachable_starts_nothing_then_a_second_start_repairs(cloud
     assert done.returncode == 4 and "cannot be reached" in done.stderr
     assert cloud.training() == []
     ok(cloud("run.sh", "q", *PLACE, *RUN))
-    wait_until(lambda: cloud.bucket("run/checkpoint").exists() and cloud.bucket("run/checkpoint").read_text() == "6")
+    checkpoint = cloud.bucket("work/runs/7b/checkpoint")
+    wait_until(lambda: checkpoint.exists() and checkpoint.read_text() == "6")
 
 
 def test_one_worker_that_cannot_install_stops_all(cloud):
@@ -218,23 +221,25 @@ def test_a_worker_lost_during_the_run_gets_a_new_slice(cloud):
 
 
 def test_a_crash_is_retried_and_endless_crashes_are_given_up(cloud):
-    cloud.bucket("run").mkdir(parents=True)
-    cloud.bucket("run/crash").touch()
+    cloud.bucket("work/runs/7b").mkdir(parents=True)
+    cloud.bucket("work/runs/7b/crash").touch()
     ok(cloud("resume.sh", "q", *SLICE, *PLACE, *RUN))
     assert sorted(set(cloud.steps())) == list(range(6))
     (cloud.base / "install_fails").touch()
-    done = cloud("resume.sh", "q2", *SLICE, *PLACE, RUN[0], "--dir=gs://bucket/other", "--max-failures=1")
+    done = cloud("resume.sh", "q2", *SLICE, *PLACE, *RUN, "--max-failures=1")
     assert done.returncode == 4 and "gave up" in done.stderr
     assert cloud.resources == {} and cloud.training() == []
 
 
 def test_a_second_run_command_leaves_the_running_one_alone(cloud):
+    cloud.bucket("work/runs/7b").mkdir(parents=True)
+    cloud.bucket("work/runs/7b/hold").touch()
     ok(cloud("create.sh", "q", "--topology=v5e:2x4", *PLACE))
     ok(cloud("run.sh", "q", *PLACE, *RUN))
     before = cloud.training()
     assert "already running" in ok(cloud("run.sh", "q", *PLACE, *RUN))
     assert cloud.training() == before and len(before) == 1
-    other = cloud("run.sh", "q", *PLACE, RUN[0], "--dir=gs://bucket/other")
+    other = cloud("run.sh", "q", *PLACE, *RUN, "--run=other")
     assert other.returncode == 4 and "another run trains here" in other.stderr
 
 
@@ -248,10 +253,9 @@ def test_uncommitted_changes_are_refused(cloud):
 
 def test_sweep_over_two_slices_then_again(cloud):
     runs = cloud.repository / "runs.txt"
-    runs.write_text(
-        "# two sizes\na --config=configs/toy.py:a\nb --config=configs/toy.py:b --config.seed=1\n\nc --config=configs/toy.py:c\n"
-    )
-    args = ["s", f"--runs={runs}", "--slices=2", "--topology=v5e:2x4", *PLACE, "--dir=gs://bucket/study"]
+    lines = ["# three runs", "a --config=configs/toy.py:a", "b --config=configs/toy.py:b --config.seed=1", ""]
+    runs.write_text("\n".join([*lines, "c --config=configs/toy.py:c  # last", ""]))
+    args = ["s", f"--runs={runs}", "--slices=2", "--topology=v5e:2x4", *PLACE, "--workdir=gs://bucket/study"]
     args += ["--commit=HEAD"]
     cloud.faults({"kind": "preempt", "after_step": 2})
     ok(cloud("sweep.sh", *args))
@@ -267,7 +271,10 @@ def test_sweep_over_two_slices_then_again(cloud):
 def test_an_interrupted_sweep_leaves_training_alone_and_can_be_taken_up(cloud):
     runs = cloud.repository / "runs.txt"
     runs.write_text("a --config=configs/toy.py:a\n")
-    args = ["s", f"--runs={runs}", "--topology=v5e:2x4", *PLACE, "--dir=gs://bucket/study", "--commit=HEAD"]
+    args = ["s", f"--runs={runs}", "--topology=v5e:2x4", *PLACE, "--workdir=gs://bucket/study", "--commit=HEAD"]
+    hold = cloud.bucket("study/runs/a/hold")
+    hold.parent.mkdir(parents=True)
+    hold.touch()
     sweep = cloud.start("sweep.sh", *args)
     wait_until(lambda: cloud.training())
     sweep.send_signal(signal.SIGTERM)
@@ -276,6 +283,8 @@ def test_an_interrupted_sweep_leaves_training_alone_and_can_be_taken_up(cloud):
     calls = len(cloud.calls)
     time.sleep(0.6)
     assert len(cloud.calls) <= calls + 1, "no supervisor is left behind"
+    assert cloud.training(), "training goes on"
+    hold.unlink()
     ok(cloud("sweep.sh", *args))
     assert cloud.steps("study/runs/a") == list(range(6)) and cloud.resources == {}
 
@@ -286,7 +295,7 @@ def test_sweep_refuses_bad_run_files(cloud, line):
     runs.write_text(line + "\n")
     if line == "a b --config=x":
         runs.write_text("a --config=x\na --config=y\n")
-    done = cloud("sweep.sh", "s", f"--runs={runs}", *SLICE, *PLACE, "--dir=gs://b/d", "--commit=HEAD")
+    done = cloud("sweep.sh", "s", f"--runs={runs}", *SLICE, *PLACE, "--workdir=gs://b/d", "--commit=HEAD")
     assert done.returncode == 2 and cloud.calls == []
 
 

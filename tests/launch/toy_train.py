@@ -8,7 +8,9 @@ import time
 flags = dict(arg.removeprefix("--").split("=", 1) for arg in sys.argv[1:])
 assert flags["config"].startswith("configs/"), flags
 assert pathlib.Path("configs").is_dir(), "the run starts in the code's directory"
-run = pathlib.Path(os.environ["FAKE_CLOUD"]) / "gs" / flags["dir"].removeprefix("gs://")
+assert os.environ["RLSCALE_DISTRIBUTED"] == "1"
+name = flags["config"].partition(":")[2]
+run = pathlib.Path(os.environ["FAKE_CLOUD"]) / "gs" / flags["workdir"].removeprefix("gs://") / "runs" / name
 run.mkdir(parents=True, exist_ok=True)
 checkpoint = run / "checkpoint"
 
@@ -18,8 +20,8 @@ def step() -> int:
     return int(text or 0)
 
 
-while step() < 6:
-    if pathlib.Path.home().name == "0":
+while step() < 6 or (run / "hold").exists():
+    if pathlib.Path.home().name == "0" and step() < 6:
         if step() >= 2 and (run / "crash").exists():
             (run / "crash").unlink()
             sys.exit(1)

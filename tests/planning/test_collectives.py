@@ -1,0 +1,80 @@
+"""Collectives read from compiled programs: kinds, axes, loops and bytes, on real programs and on a TPU's text."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from rlscale_jax.experiment.config import MeshConfig
+from rlscale_jax.models.mesh import make_mesh
+from rlscale_jax.planning import collectives
+
+MESH = make_mesh(MeshConfig(fsdp=4, tensor=2))
+TPU_TEXT = """\
+%fused (param.1: bf16[8,128]) -> bf16[32,128] {
+  %ag.1 = bf16[32,128]{1,0} all-gather(%param.1), channel_id=7, replica_groups=[2,4]<=[4,2]T(1,0), dimensions={0}
+}
+
+%condition (wide: (s32[], f32[4])) -> pred[] {
+  %constant.3 = s32[]{:T(128)} constant(28)
+  %counter = s32[]{:T(128)} get-tuple-element(%wide), index=0
+  ROOT %lt = pred[]{:T(512)} compare(%counter, %constant.3), direction=LT, metadata={op_name="cond/lt"}
+}
+
+%body (wide: (s32[], f32[4])) -> (s32[], f32[4]) {
+  %ag.2 = bf16[32,128]{1,0} fusion(%x), kind=kCustom, calls=%fused
+  %ag.3 = bf16[32,128]{1,0} all-gather(%x), channel_id=7, replica_groups=[2,4]<=[4,2]T(1,0), dimensions={0}
+  %ar = f32[16]{0} all-reduce(%y), channel_id=8, replica_groups={{0,1},{2,3},{4,5},{6,7}}, to_apply=%add
+}
+
+ENTRY %main (p: f32[4]) -> f32[4] {
+  %while = (s32[], f32[4]) while(%tuple), condition=%condition, body=%body
+  %permute = bf16[64]{0} collective-permute(%z), channel_id=9, source_target_pairs={{0,1},{1,0}}
+}
+"""
+
+
+def by_kind(found):
+    return {(one.kind, one.axes): one for one in found}
+
+
+def test_loops_channels_and_groups_of_a_tpu_s_text():
+    found = by_kind(collectives.read(TPU_TEXT, MESH))
+    gather = found["all-gather", "fsdp"]
+    assert (gather.count, gather.group) == (28, 4)  # once a trip, though its channel stands twice
+    assert gather.bytes_sent == 28 * 32 * 128 * 2 * 3 / 4
+    reduce = found["all-reduce", "tensor"]
+    assert (reduce.count, reduce.bytes_sent) == (28, 28 * 2 * 16 * 4 / 2)
+    assert found["collective-permute", "tensor"].bytes_sent == 128
+
+
+def compiled(function, spec, out):
+    array = jax.ShapeDtypeStruct((64, 64), jnp.float32, sharding=NamedSharding(MESH, spec))
+    lowered = jax.jit(function, out_shardings=NamedSharding(MESH, out)).lower(array)
+    return collectives.read(lowered.compile().as_text(), MESH)
+
+
+def test_a_reduction_over_one_axis():
+    (one,) = compiled(lambda x: x.sum(axis=0), P("fsdp", "tensor"), P("tensor"))
+    assert (one.kind, one.axes, one.group, one.count) == ("all-reduce", "fsdp", 4, 1)
+    assert one.bytes_sent == 2 * 32 * 4 * 3 / 4
+
+
+def test_a_gather_in_a_scan_runs_as_often_as_the_scan():
+    def function(x):
+        def step(carry, _):
+            full = jax.lax.with_sharding_constraint(carry, NamedSharding(MESH, P(None, "tensor")))
+            new = jnp.sin(full @ full.T @ full)
+            return jax.lax.with_sharding_constraint(new, NamedSharding(MESH, P("fsdp", "tensor"))), None
+
+        return jax.lax.scan(step, x, length=5)[0]
+
+    found = by_kind(compiled(function, P("fsdp", "tensor"), P("fsdp", "tensor")))
+    gather, reduce = found["all-gather", "fsdp"], found["all-reduce", "tensor"]
+    assert (gather.count, gather.bytes_sent) == (5, pytest.approx(5 * 64 * 32 * 4 * 3 / 4))
+    assert (reduce.count, reduce.bytes_sent) == (5, pytest.approx(5 * 2 * 16 * 64 * 4 / 2))
+
+
+def test_a_program_on_one_device_has_none():
+    assert compiled(jnp.sin, P(), P()) == ()

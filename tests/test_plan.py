@@ -1,0 +1,77 @@
+"""The plan command: what it refuses and how, an analytic plan, and a real one where libtpu is installed."""
+
+import importlib.util
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parent.parent
+HAS_LIBTPU = importlib.util.find_spec("libtpu") is not None
+QWEN, LLAMA = "--config=configs/qwen2_5.py", "--config=configs/llama3.py"
+
+
+def plan(*args: str, timeout: float = 600) -> subprocess.CompletedProcess:
+    environ = {name: value for name, value in os.environ.items() if name not in ("XLA_FLAGS", "JAX_PLATFORMS")}
+    command = [sys.executable, "-m", "rlscale_jax.plan", *args]
+    return subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=timeout)
+
+
+@pytest.mark.parametrize(
+    ("args", "part"),
+    [
+        ([f"{QWEN}:7b", "--topology=v5e:3x3"], "v5e:2x4"),
+        ([f"{QWEN}:7b", "--topology=v5p-1024"], "--topology=v5p:8x8x8"),
+        ([f"{QWEN}:7b"], "--topology"),
+        ([f"{QWEN}:7b", "--topology=h100:3"], "h100:4"),
+        ([f"{QWEN}:9b", "--topology=h100:8"], "0.5b"),
+        ([f"{QWEN}:7b", "--topology=h100:8", "--config.mesh.tensor=3"], "devices"),
+        ([f"{QWEN}:7b", "--topology=h100:8", "--architecture=nowhere.json"], "nowhere.json"),
+    ],
+)
+def test_refusals_are_one_clear_line(args, part):
+    done = plan(*args)
+    assert done.returncode == 2
+    assert part in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(HAS_LIBTPU, reason="libtpu is installed")
+def test_without_libtpu_it_says_which_line_installs_it():
+    done = plan(f"{QWEN}:0.5b", "--topology=v5e:4x4")
+    assert done.returncode == 2
+    assert "pip install -r requirements-tpu.txt" in done.stderr
+
+
+def test_an_analytic_plan_for_gpus(tmp_path):
+    done = plan(f"{QWEN}:7b", "--topology=h100:8", f"--json={tmp_path}/p.json", f"--html={tmp_path}/p.html")
+    assert done.returncode == 0, done.stderr
+    assert "Analytic" in done.stdout
+    numbers = json.loads((tmp_path / "p.json").read_text())
+    assert numbers["fits"] is True and numbers["num_chips"] == 8
+    assert "<table>" in (tmp_path / "p.html").read_text()
+
+
+def test_what_does_not_fit_ends_with_status_1(tmp_path):
+    done = plan(f"{QWEN}:72b", "--topology=h100:8", "--config.mesh.tensor=8", f"--json={tmp_path}/p.json")
+    assert done.returncode == 1
+    assert json.loads((tmp_path / "p.json").read_text())["fits"] is False
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not HAS_LIBTPU, reason="libtpu is not installed")
+@pytest.mark.parametrize(
+    ("args", "reference_gib"),
+    [  # programs of a prototype with the same arrays, GiB a chip: the most that training and decoding may take
+        ([f"{QWEN}:0.5b", "--topology=v5e:4x4"], 15.75),
+        ([f"{QWEN}:7b", "--topology=v5e:8x8"], 15.75),
+        ([f"{QWEN}:72b", "--topology=v5p:8x8x8"], 39.1 + 17.3),
+    ],
+)
+def test_published_sizes_fit(args, reference_gib, tmp_path):
+    done = plan(*args, f"--json={tmp_path}/p.json", timeout=7200)
+    assert done.returncode == 0, done.stderr
+    numbers = json.loads((tmp_path / "p.json").read_text())
+    assert numbers["fits"] and numbers["peak_bytes"] < reference_gib * 2**30
