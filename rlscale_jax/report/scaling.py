@@ -46,7 +46,7 @@ def plot_loss(axes: Axes, fit: Fit) -> list[tuple[str, float, float]]:
         x, n = _together(fit, name)
         ends.append((name, *_draw_law(axes, fit, name, n, x, color)))
     axes.set_xlabel(AXIS[fit.resource])
-    style.log_axis(axes)
+    style.log_axis(axes, counts=fit.resource == "data")
     return ends
 
 

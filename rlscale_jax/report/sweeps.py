@@ -54,7 +54,7 @@ def _group_size_picture(model: str, values: dict[float, list[Run]]) -> Picture:
         axes[0], ("samples", "flops_paper"), ("data D (prompts)", "compute C (FLOPs)"), strict=True
     ):
         curves = {value: mean_curve(group, resource) for value, group in values.items()}
-        _plot_values(panel, curves, "G = {:g}")
+        _plot_values(panel, curves, "G = {:g}", counts=resource == "samples")
         panel.set_xlabel(name)
     axes[0, 0].set_ylabel("test loss")
     axes[0, 0].legend()
@@ -143,7 +143,7 @@ def reuse_tables(runs: list[Run]) -> list[Table]:
     ]  # fmt: skip
 
 
-def _plot_values(axes: Axes, curves: dict[float, Curve], label: str) -> None:
+def _plot_values(axes: Axes, curves: dict[float, Curve], label: str, *, counts: bool = True) -> None:
     colors = style.size_colors(len(curves))
     losses = [loss for _, loss in curves.values() if len(loss)]
     for i, ((value, (x, loss)), color) in enumerate(zip(curves.items(), colors, strict=True)):
@@ -152,4 +152,4 @@ def _plot_values(axes: Axes, curves: dict[float, Curve], label: str) -> None:
             line = np.polyfit(np.log(x), np.log(loss), 1)
             axes.plot(x, np.exp(np.polyval(line, np.log(x))), color=color, label=label.format(value))
     style.log_loss_axis(axes, min(loss.min() for loss in losses), max(loss.max() for loss in losses))
-    style.log_axis(axes)
+    style.log_axis(axes, counts=counts)

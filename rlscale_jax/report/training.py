@@ -65,7 +65,7 @@ def _panels(runs: list[Run], order: list[str], metrics):
         panel.set_ylabel(label)
     for panel in axes.flat[len(present) :]:
         panel.set_axis_off()
-    axes[0, 0].legend(ncols=2 if len(order) > 4 else 1)
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside right upper")
     return figure
 
 

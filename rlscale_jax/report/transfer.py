@@ -48,7 +48,7 @@ def _during(runs: list[Run], order: list[str], named: dict[str, str]) -> Picture
         panel.set_title(suite)
         panel.set_xlabel("step")
     panels[0][0].set_ylabel("loss (1 − accuracy)")
-    panels[0][0].legend(fontsize=6)
+    figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside right upper", fontsize=7)
     return Picture(name="suites", title="Every suite during training", figure=figure, paper="Figures 11 and 12",
                    caption="Loss on each evaluation suite, one line a run.")  # fmt: skip
 
