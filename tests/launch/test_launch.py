@@ -12,6 +12,8 @@ import time
 
 import pytest
 
+from rlscale_jax.experiment import flags, validation
+
 HERE = pathlib.Path(__file__).parent
 ROOT = HERE.parent.parent
 PLACE = ["--zone=us-central1-a", "--project=p"]
@@ -318,3 +320,22 @@ def test_gke_applies_a_jobset_for_the_whole_slice(cloud):
     before = len(cloud.calls)
     assert '"JobSet"' in ok(cloud("gke.sh", "q", "--topology=v5p:2x2x2", *RUN, *where, "--dry-run"))
     assert len(cloud.calls) == before
+
+
+def test_the_study_s_runs_stand_once_and_parse():
+    names = set()
+    for topology, number in (("v5e:8x8", 33), ("v5p:8x8x8", 9)):
+        done = subprocess.run(
+            [sys.executable, "launch/runs.py", topology], cwd=ROOT, capture_output=True, text=True, check=True
+        )
+        lines = [line.split() for line in done.stdout.splitlines()]
+        assert len(lines) == number
+        for name, config, *overrides in lines:
+            names.add(name)
+            experiment = flags.load(str(ROOT / config.removeprefix("--config=")))
+            for override in overrides:
+                validation.set_field(experiment, *override.removeprefix("--config.").split("=", 1))
+            validation.validate(experiment)
+    assert len(names) == 42
+    wrong = subprocess.run([sys.executable, "launch/runs.py", "v5e:2x2"], cwd=ROOT, capture_output=True, text=True)
+    assert wrong.returncode == 1 and "v5e:8x8" in wrong.stderr

@@ -1,0 +1,133 @@
+"""Plans the published models on slices of each kind and writes docs/plans.md; what is planned already is kept.
+
+    python launch/plans.py [NAME ...]     NAME: a case below, such as qwen2.5-7b_v5e-8x8; default: all (hours)
+
+Needs libtpu (requirements-tpu.txt). Each plan's numbers are kept in docs/plans/NAME.json; the table is made of these.
+"""
+
+import json
+import pathlib
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).parent.parent
+KEPT = ROOT / "docs" / "plans"
+QWEN, LLAMA = "configs/qwen2_5.py", "configs/llama3.py"
+
+# name -> config, slice, mesh.tensor, grpo.micro_batch_prompts, sampling.wave_sequences
+CASES = {
+    "qwen2.5-0.5b_v5e-4x4": (f"{QWEN}:0.5b", "v5e:4x4", 1, 16, 1024),
+    "qwen2.5-1.5b_v5e-4x4": (f"{QWEN}:1.5b", "v5e:4x4", 2, 8, 1024),
+    "qwen2.5-3b_v5e-4x8": (f"{QWEN}:3b", "v5e:4x8", 2, 16, 1024),
+    "qwen2.5-7b_v5e-8x8": (f"{QWEN}:7b", "v5e:8x8", 4, 16, 1024),
+    "qwen2.5-14b_v5e-16x16": (f"{QWEN}:14b", "v5e:16x16", 8, 32, 1024),
+    "qwen2.5-32b_v5e-16x16": (f"{QWEN}:32b", "v5e:16x16", 8, 32, 512),
+    "qwen2.5-0.5b_v5p-2x2x1": (f"{QWEN}:0.5b", "v5p:2x2x1", 1, 4, 4096),
+    "qwen2.5-1.5b_v5p-2x2x1": (f"{QWEN}:1.5b", "v5p:2x2x1", 1, 4, 4096),
+    "qwen2.5-3b_v5p-2x2x2": (f"{QWEN}:3b", "v5p:2x2x2", 2, 4, 4096),
+    "qwen2.5-7b_v5p-2x2x4": (f"{QWEN}:7b", "v5p:2x2x4", 2, 8, 4096),
+    "qwen2.5-14b_v5p-2x4x4": (f"{QWEN}:14b", "v5p:2x4x4", 4, 8, 4096),
+    "qwen2.5-32b_v5p-4x4x8": (f"{QWEN}:32b", "v5p:4x4x8", 4, 32, 4096),
+    "qwen2.5-72b_v5p-8x8x8": (f"{QWEN}:72b", "v5p:8x8x8", 4, 128, 4096),
+    "qwen2.5-0.5b_v6e-2x4": (f"{QWEN}:0.5b", "v6e:2x4", 1, 8, 1024),
+    "qwen2.5-1.5b_v6e-2x4": (f"{QWEN}:1.5b", "v6e:2x4", 2, 4, 1024),
+    "qwen2.5-3b_v6e-4x4": (f"{QWEN}:3b", "v6e:4x4", 2, 8, 1024),
+    "qwen2.5-7b_v6e-4x8": (f"{QWEN}:7b", "v6e:4x8", 4, 8, 1024),
+    "qwen2.5-14b_v6e-8x8": (f"{QWEN}:14b", "v6e:8x8", 4, 16, 1024),
+    "qwen2.5-32b_v6e-8x16": (f"{QWEN}:32b", "v6e:8x16", 8, 16, 1024),
+    "qwen2.5-72b_v6e-16x16": (f"{QWEN}:72b", "v6e:16x16", 8, 32, 1024),
+    "llama3.2-1b_v5e-4x4": (f"{LLAMA}:1b", "v5e:4x4", 2, 8, 1024),
+    "llama3.2-3b_v5e-4x8": (f"{LLAMA}:3b", "v5e:4x8", 2, 16, 512),
+    "llama3.1-8b_v5e-8x8": (f"{LLAMA}:8b", "v5e:8x8", 4, 16, 1024),
+    "llama3.2-1b_v5p-2x2x1": (f"{LLAMA}:1b", "v5p:2x2x1", 1, 4, 4096),
+    "llama3.2-3b_v5p-2x2x2": (f"{LLAMA}:3b", "v5p:2x2x2", 2, 4, 2048),
+    "llama3.1-8b_v5p-2x2x4": (f"{LLAMA}:8b", "v5p:2x2x4", 2, 8, 2048),
+    "llama3.1-70b_v5p-8x8x8": (f"{LLAMA}:70b", "v5p:8x8x8", 4, 128, 4096),
+    "llama3.2-1b_v6e-2x4": (f"{LLAMA}:1b", "v6e:2x4", 2, 4, 1024),
+    "llama3.2-3b_v6e-4x4": (f"{LLAMA}:3b", "v6e:4x4", 2, 8, 1024),
+    "llama3.1-8b_v6e-4x8": (f"{LLAMA}:8b", "v6e:4x8", 4, 8, 1024),
+    "llama3.1-70b_v6e-16x16": (f"{LLAMA}:70b", "v6e:16x16", 8, 32, 1024),
+}
+HEADER = [
+    "model",
+    "slice",
+    "mesh (data x fsdp x tensor)",
+    "fits",
+    "fullest moment GiB",
+    "of",
+    "update GiB",
+    "decode GiB",
+    "s an iteration",
+    "tokens/s/chip",
+    "MFU bound",
+    "checkpoint GB",
+    "save s",
+    "chip-hours",
+    "compile s",
+]
+
+
+def plan(name: str) -> None:
+    config, topology, tensor, micro, wave = CASES[name]
+    fields = {"mesh.tensor": tensor, "grpo.micro_batch_prompts": micro, "sampling.wave_sequences": wave}
+    flags = [f"--config.{field}={value}" for field, value in fields.items()]
+    kept = KEPT / f"{name}.json"
+    command = [sys.executable, "-m", "rlscale_jax.plan", f"--config={config}", f"--topology={topology}", *flags]
+    status = subprocess.run([*command, f"--json={kept}"], cwd=ROOT).returncode
+    if status > 1:
+        sys.exit(f"{name}: plan failed")
+
+
+def row(numbers: dict) -> list[str]:
+    gib = 2**30
+    totals = {moment["name"]: moment["total_bytes"] / gib for moment in numbers["moments"]}
+    return [
+        numbers["model"],
+        f"{numbers['topology']} ({numbers['accelerator_type']})",
+        numbers["layout"],
+        "yes" if numbers["fits"] else "no",
+        f"{numbers['peak_bytes'] / gib:.1f} ({numbers['peak_moment']})",
+        f"{numbers['limit_bytes'] / gib:.1f}",
+        f"{totals.get('accumulate', totals.get('step', 0)):.1f}",
+        f"{totals['segment']:.1f}",
+        f"{numbers['secs_per_iteration']:.0f}",
+        f"{numbers['tokens_per_sec_per_chip']:.0f}",
+        f"{numbers['mfu_bound']:.0%}",
+        f"{numbers['checkpoint_bytes'] / 1e9:.0f}",
+        f"{numbers['checkpoint_secs']:.0f}",
+        f"{numbers['chip_hours']:.0f}",
+        f"{numbers['compile_secs']:.0f}",
+    ]
+
+
+def write_table() -> None:
+    kept = {name: json.loads((KEPT / f"{name}.json").read_text()) for name in CASES if (KEPT / f"{name}.json").exists()}
+    lines = ["# Plans of the published models", ""]
+    lines += [
+        "512 prompts x 8 samples, prompts of 2048 and completions of 4096 tokens, all at full length; made by",
+        "",
+    ]
+    lines += ["    python launch/plans.py", ""]
+    lines += sorted({note for numbers in kept.values() for note in numbers["notes"]})
+    lines += ["", "Memory is GiB a chip, with everything that the run holds at that moment.", ""]
+    lines += ["| " + " | ".join(HEADER) + " |", "|" + "---|" * len(HEADER)]
+    lines += ["| " + " | ".join(row(numbers)) + " |" for numbers in kept.values()]
+    missing = [name for name in CASES if name not in kept]
+    lines += ["", f"Not planned yet: {', '.join(missing)}."] if missing else []
+    (ROOT / "docs" / "plans.md").write_text("\n".join(lines) + "\n")
+
+
+def main() -> None:
+    names = sys.argv[1:] or list(CASES)
+    unknown = [name for name in names if name not in CASES]
+    if unknown:
+        sys.exit(f"error: no case {unknown[0]!r}; cases: {', '.join(CASES)}")
+    KEPT.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        if not (KEPT / f"{name}.json").exists():
+            plan(name)
+        write_table()
+
+
+if __name__ == "__main__":
+    main()

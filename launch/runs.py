@@ -1,0 +1,66 @@
+"""Prints the published study's runs of one slice as lines for sweep.sh.
+
+    python launch/runs.py v5e:8x8 > runs.txt
+    launch/sweep.sh study --runs=runs.txt --slices=4 --topology=v5e:8x8 ...
+
+Sizes, seeds, the reuse study and the group-size study are those of arXiv 2509.25300; a size belongs to the slice that
+its config names.
+"""
+
+import pathlib
+import sys
+
+ROOT = pathlib.Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+
+from configs import llama3, qwen2_5
+from rlscale_jax.planning import topologies
+
+SEEDS = (0, 1, 2)
+REUSE = (1, 2, 4, 5, 10, 20, 25, 50, 100)  # at 51,200 samples: 100 steps of 512
+GROUPS = (4, 16, 32)  # 8 is the main run
+
+
+def lines(topology: str) -> list[str]:
+    """`NAME --config=FILE:variant FLAGS` of every run whose model is at home on this slice."""
+    found = []
+    for file, sizes, tunings in (
+        ("qwen2_5", qwen2_5.SIZES, ("base", "instruct")),
+        ("llama3", llama3.SIZES, ("instruct",)),
+    ):
+        for size in (name for name, one in sizes.items() if one.topology == topology):
+            for tuning in tunings:
+                found += _runs(file, size, tuning)
+    return found
+
+
+def _runs(file: str, size: str, tuning: str) -> list[str]:
+    name, config = f"{file}-{size}-{tuning}", f"--config=configs/{file}.py:{size}-{tuning}"
+    runs = [f"{name}_s{seed} {config} --config.seed={seed}" for seed in SEEDS]
+    if (file, size) == ("qwen2_5", "7b"):
+        runs += [_reuse(name, config, factor) for factor in REUSE]
+        runs += [f"{name}-g{g}_s0 {config} --config.name={name}-g{g} --config.grpo.group_size={g}" for g in GROUPS]
+    return runs
+
+
+def _reuse(name: str, config: str, factor: int) -> str:
+    flags = f"--config.data.num_unique={51_200 // factor} --config.data.reuse_factor={factor} --config.num_steps=100"
+    return f"{name}-tau{factor}_s0 {config} --config.name={name}-tau{factor} {flags}"
+
+
+def main() -> None:
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
+    try:
+        topology = topologies.parse(sys.argv[1]).name
+    except ValueError as error:
+        sys.exit(f"error: {error}")
+    found = lines(topology)
+    if not found:
+        homes = sorted({one.topology for one in (*qwen2_5.SIZES.values(), *llama3.SIZES.values())})
+        sys.exit(f"error: no size is at home on {topology}; use one of {', '.join(homes)}")
+    print("\n".join(found))
+
+
+if __name__ == "__main__":
+    main()
