@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from rlscale_jax.models import Model, mesh
-from rlscale_jax.sampler import cache, programs, schedule
+from rlscale_jax.sampler import cache, memory, programs, schedule
 from rlscale_jax.sampler.choice import method_and_parameters
 from rlscale_jax.sampler.ledger import Ledger
 from rlscale_jax.sampler.rollouts import Rollouts, RolloutStats
@@ -48,6 +48,7 @@ class Engine:
         self.prompt_lengths = np.array([len(p) for p in request.prompts], np.int32)
         self.prompt_slots = schedule.bucket(int(self.prompt_lengths.max()), 16)
         self.segment_steps = min(SEGMENT_STEPS, schedule.bucket(max(int(request.limits.max()) - 1, 1), 8))
+        self._check_memory()
         self.ledger = Ledger(request.limits, request.eos_ids)
         self.granule = mesh.ways(jax.sharding.get_abstract_mesh(), "batch")
         self.queue = Queue(list(range(len(request.prompts))), request.num_samples, request.capacity)
@@ -78,6 +79,17 @@ class Engine:
             secs=time.perf_counter() - begin,
         )
         return self.ledger.rollouts(self.request.num_samples, stats)
+
+    def _check_memory(self) -> None:
+        r = self.request
+        memory.check_fits(
+            self.architecture,
+            prompts=min(len(r.prompts), r.capacity // r.num_samples),
+            sequences=min(len(r.limits), r.capacity),
+            prompt_slots=self.prompt_slots,
+            slots=int(r.limits.max()),
+            size=self.params["embed"]["embedding"].dtype.itemsize,
+        )
 
     def _row_keys(self) -> np.ndarray:
         """[P*G 2]."""

@@ -1,0 +1,78 @@
+"""Draws follow the distribution; thresholds equal those found by sorting."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.special
+import scipy.stats
+
+from rlscale_jax.sampler import generate
+from rlscale_jax.sampler.choice import choose, draw, method_and_parameters, uniforms
+
+
+@pytest.mark.parametrize("size", [2, 5, 64, 300])
+def test_draws_follow_the_weights(size):
+    """Chi-square at a fixed seed; the cells with a small expectation are joined."""
+    num = 20_000
+    weights = np.random.default_rng(size).gamma(0.3, size=size).astype(np.float32)
+    weights[size // 2] = 0
+    keys = jax.random.key_data(jax.random.split(jax.random.key(3), num))
+    found = draw(jnp.broadcast_to(weights, (num, size)), uniforms(keys, jnp.zeros(num, jnp.int32)))
+    counts = np.bincount(np.asarray(found), minlength=size)
+    assert counts[size // 2] == 0 and counts.sum() == num
+    expected = weights / weights.sum() * num
+    small = expected < 10
+    counts, expected = (np.append(a[~small], a[small].sum()) for a in (counts, expected))
+    keep = expected > 0
+    assert scipy.stats.chisquare(counts[keep], expected[keep] * counts.sum() / expected.sum()).pvalue > 1e-3
+
+
+def test_generated_tokens_follow_the_model(model, next_logits):
+    """First and second tokens of many samples of one prompt."""
+    prompt, num = [4, 17, 33], 4096
+    settings = {"temperature": 0.8, "top_k": 12, "eos_ids": (), "seed": 5}
+    tokens = generate(model, [prompt], num_samples=num, max_new_tokens=2, **settings).tokens[0]
+    first = next_logits(model, prompt, tokens[:1])[0, 0]
+    assert _fits(tokens[:, 0], first)
+    common = np.bincount(tokens[:, 0]).argmax()
+    after = tokens[tokens[:, 0] == common]
+    assert len(after) > 500
+    assert _fits(after[:, 1], next_logits(model, prompt, after[:1])[0, 1])
+
+
+def _fits(tokens, logits) -> bool:
+    kept = np.argsort(logits)[-12:]
+    probabilities = scipy.special.softmax(logits[kept].astype(np.float64) / 0.8)
+    counts = np.array([(tokens == token).sum() for token in kept])
+    assert counts.sum() == len(tokens)
+    rare = probabilities * len(tokens) < 5
+    counts, expected = (np.append(a[~rare], a[rare].sum() + 1e-9) for a in (counts, probabilities * len(tokens)))
+    return scipy.stats.chisquare(counts, expected * counts.sum() / expected.sum()).pvalue > 1e-3
+
+
+@pytest.mark.parametrize(("top_k", "top_p"), [(1, 1.0), (7, 1.0), (0, 0.5), (0, 0.999), (7, 0.7), (100, 1.0)])
+def test_truncation_keeps_what_sorting_keeps(top_k, top_p):
+    logits = 3 * np.random.default_rng(0).normal(size=(50, 40)).astype(np.float32)
+    method, parameters = method_and_parameters(1.0, top_k, top_p)
+    kept = [set() for _ in logits]
+    for trial in range(150):
+        draws = jax.random.uniform(jax.random.key(trial), (50, 2))
+        chosen = choose(method, parameters, jnp.asarray(logits), draws)
+        for row, token in enumerate(np.asarray(chosen.token)):
+            kept[row].add(int(token))
+    for row, seen in zip(logits, kept, strict=True):
+        order = np.argsort(-row)[: top_k or None]
+        probabilities = scipy.special.softmax(row[order].astype(np.float64))
+        num_kept = int(np.sum(np.cumsum(probabilities) - probabilities < top_p))
+        assert seen <= set(order[:num_kept].tolist())
+        assert int(order[0]) in seen
+
+
+def test_equal_logits_are_equally_likely():
+    method, parameters = method_and_parameters(1.0, 2, 1.0)
+    draws = jax.random.uniform(jax.random.key(0), (3000, 2))
+    chosen = choose(method, parameters, jnp.broadcast_to(jnp.float32([1.0, 1.0, 1.0, -5.0]), (3000, 4)), draws)
+    counts = np.bincount(np.asarray(chosen.token), minlength=4)
+    assert counts[3] == 0 and scipy.stats.chisquare(counts[:3]).pvalue > 1e-3
+    np.testing.assert_allclose(chosen.sampling_logprob, np.log(1 / 3), atol=1e-6)

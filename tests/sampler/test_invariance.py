@@ -1,0 +1,65 @@
+"""A sample's tokens depend on (seed, step, prompt id, sample, position) and on nothing else."""
+
+import jax
+import numpy as np
+import pytest
+
+from rlscale_jax.experiment.config import MeshConfig
+from rlscale_jax.models import Model
+from rlscale_jax.models.mesh import make_mesh
+from rlscale_jax.models.sharding import param_shardings
+from rlscale_jax.sampler import generate
+
+SETTINGS = {"num_samples": 4, "max_new_tokens": 70, "temperature": 1.0, "eos_ids": (5, 9), "seed": 11}
+
+
+@pytest.fixture
+def reference(model, prompts):
+    return generate(model, prompts, **SETTINGS)
+
+
+def _same(found, expected):
+    np.testing.assert_array_equal(found.tokens, expected.tokens)
+    np.testing.assert_array_equal(found.lengths, expected.lengths)
+    np.testing.assert_allclose(found.logprobs, expected.logprobs, atol=1e-4)
+
+
+def test_order_of_prompts(model, prompts, reference):
+    order = [3, 0, 4, 2, 1]
+    found = generate(model, [prompts[i] for i in order], prompt_ids=order, **SETTINGS)
+    np.testing.assert_array_equal(found.tokens, reference.tokens[order])
+
+
+def test_batch_size_and_padding(model, prompts, reference):
+    """A short prompt alone is padded less and decodes in a smaller batch."""
+    found = generate(model, prompts[:1], **SETTINGS)
+    np.testing.assert_array_equal(found.tokens[0], reference.tokens[0])
+
+
+def test_group_size(model, prompts, reference):
+    found = generate(model, prompts, **{**SETTINGS, "num_samples": 2})
+    np.testing.assert_array_equal(found.tokens, reference.tokens[:, :2])
+
+
+def test_waves_and_refill(model, prompts, reference):
+    found = generate(model, prompts, wave_sequences=8, **SETTINGS)
+    assert found.stats.num_regroups > 2
+    _same(found, reference)
+
+
+@pytest.mark.parametrize("config", [MeshConfig(data=2, fsdp=2, tensor=2), MeshConfig(data=1, fsdp=2, tensor=4)])
+def test_devices(model, prompts, reference, config):
+    """Two key/value heads over four tensor devices are replicated."""
+    mesh = make_mesh(config)
+    params = jax.device_put(model.params, param_shardings(model.architecture, mesh))
+    _same(generate(Model(model.architecture, params), prompts, **SETTINGS), reference)
+
+
+@pytest.mark.parametrize("change", [{"seed": 12}, {"step": 1}, {"prompt_ids": [5, 6, 7, 8, 9]}])
+def test_what_a_draw_depends_on(model, prompts, reference, change):
+    found = generate(model, prompts, **{**SETTINGS, **change})
+    assert (found.tokens[:, :, 0] != reference.tokens[:, :, 0]).any()
+
+
+def test_samples_of_a_group_differ(reference):
+    assert (reference.tokens[:, 0] != reference.tokens[:, 1]).any()
