@@ -15,13 +15,13 @@ from rlscale_jax.experiment.config import (
 
 # name: hidden, layers, heads, KV heads, head size, feed-forward, pretraining steps
 SIZES = {
-    "d32": (32, 1, 2, 1, 16, 64, 2500),
-    "d40": (40, 2, 2, 1, 16, 80, 2500),
-    "d64": (64, 3, 4, 2, 16, 128, 1500),
-    "d96": (96, 4, 6, 2, 16, 192, 1200),
-    "d160": (160, 4, 5, 1, 32, 320, 1000),
+    "d24": (24, 2, 2, 1, 12, 64, 6000),
+    "d40": (40, 2, 2, 1, 20, 96, 4000),
+    "d64": (64, 3, 4, 2, 16, 128, 2500),
+    "d96": (96, 4, 6, 2, 16, 192, 1500),
+    "d160": (160, 4, 5, 1, 32, 320, 800),
 }
-RATING = "d64"
+RATING = "d40"
 
 
 def pretrain(name: str) -> PretrainConfig:
@@ -34,6 +34,7 @@ def pretrain(name: str) -> PretrainConfig:
         head_dim=head_dim,
         intermediate_size=feed_forward,
         num_steps=steps,
+        learning_rate=2e-3,
     )
 
 

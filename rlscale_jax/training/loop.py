@@ -6,7 +6,10 @@ was not.
 
 import pathlib
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
+
+import jax
 
 from rlscale_jax.experiment.config import Experiment
 from rlscale_jax.experiment.records import RecordFile
@@ -18,8 +21,10 @@ from rlscale_jax.training.progress import Progress
 from rlscale_jax.training.rundir import RunDir
 
 
-def train(experiment: Experiment, directory: pathlib.Path) -> None:
+def train(experiment: Experiment, directory: pathlib.Path, *, devices: Sequence[jax.Device] | None = None) -> None:
     """Runs to `num_steps`; a finished run returns at once, an unfinished one goes on from its last checkpoint.
+
+    `devices` (all, by default) are laid out as `experiment.mesh` says.
 
     Raises:
       ValueError: the directory holds a run with another config, or the config does not fit its model or data.
@@ -29,7 +34,7 @@ def train(experiment: Experiment, directory: pathlib.Path) -> None:
     rundir.open(experiment)
     if rundir.finished_steps() >= experiment.num_steps:
         return
-    with run.opened(experiment) as parts:
+    with run.opened(experiment, directory, devices) as parts:
         _train(experiment, parts, rundir)
     rundir.mark_finished(experiment.num_steps)
 

@@ -1,19 +1,23 @@
 """What a run holds while it runs: model, tokenizer, problems, reward pool, compiled programs."""
 
 import contextlib
-from collections.abc import Iterator
+import pathlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 
 from rlscale_jax import models, sampler, tokenizers
 from rlscale_jax.data.problems import Problem, read_problems
 from rlscale_jax.data.stream import ProblemStream
 from rlscale_jax.evaluation import scoring
 from rlscale_jax.experiment.config import Experiment, to_dict
-from rlscale_jax.models import Architecture, Model, decoder
+from rlscale_jax.models import Architecture, Model, decoder, splash
+from rlscale_jax.models.mesh import make_mesh
+from rlscale_jax.models.sharding import check_mesh
 from rlscale_jax.rewards import RewardPool
 from rlscale_jax.tokenizers import Tokenizer
 from rlscale_jax.training import batch, update
@@ -35,6 +39,8 @@ class Run:
     suites: dict[str, tuple[Problem, ...]]
     pool: RewardPool
     programs: update.Programs
+    mesh: Mesh | None  # None: one device
+    dump_path: pathlib.Path  # where a batch goes that the run stopped at
     watch: Stopwatch = field(default_factory=Stopwatch)
 
     @property
@@ -58,6 +64,9 @@ class Run:
         config = self.experiment.grpo
         whole = batch.make_batch(collected.rollouts, collected.prompts, collected.rewards, config)
         minibatches = batch.split(whole, config)
+        useful = batch.useful_token_fraction(minibatches)
+        if self.mesh is not None:
+            minibatches = [[batch.place(micro, self.mesh) for micro in minibatch] for minibatch in minibatches]
         with self.watch("old_log_prob"):
             old = state["params"] if config.num_minibatches > 1 else None
             minibatches = self.programs.with_logprobs(minibatches, old_params=old, ref_params=self.reference)
@@ -70,8 +79,11 @@ class Run:
             merged = update.mean_metrics(rows)
         limit = self.experiment.optimizer.max_nonfinite_steps
         if merged["actor/nonfinite"] >= limit:
-            raise FloatingPointError(f"{limit} updates in a row had a loss or gradient that is not finite")
-        return state, {**merged, "perf/useful_tokens": batch.useful_token_fraction(minibatches)}
+            batch.dump(whole, self.dump_path)
+            raise FloatingPointError(
+                f"{limit} updates in a row had a loss or gradient that is not finite; the batch is in {self.dump_path}"
+            )
+        return state, {**merged, "perf/useful_tokens": useful}
 
     def evaluate(self, policy: Model, step: int) -> Iterator[scoring.Score]:
         """Scores of the held-out set, and of the further suites when they are due."""
@@ -93,41 +105,69 @@ class Run:
 
 
 @contextlib.contextmanager
-def opened(experiment: Experiment) -> Iterator[Run]:
+def opened(
+    experiment: Experiment, directory: pathlib.Path, devices: Sequence[jax.Device] | None = None
+) -> Iterator[Run]:
     """Loads everything, checks that it fits together, and closes the reward pool at the end.
+
+    `devices` (all, by default) are laid out as `experiment.mesh` says; the mesh is set while the run is open.
 
     Raises:
       ValueError: the data do not fill the steps asked for, or model and tokenizer do not belong together.
     """
+    mesh = make_mesh(experiment.mesh, devices)
+    mesh = mesh if mesh.size > 1 else None
+    if mesh is not None:
+        check_mesh(models.load_architecture(experiment.model.path), mesh)
     tokenizer = tokenizers.load(experiment.model.path)
-    stream = _stream(experiment, tokenizer)
-    suites = _suites(experiment)
-    model = models.load_pretrained(experiment.model.path, dtype=jnp.dtype(experiment.model.param_dtype))
-    if tokenizer.vocab_size > model.architecture.vocab_size:
-        raise ValueError(
-            f"{experiment.model.path}: the tokenizer has {tokenizer.vocab_size} tokens, "
-            f"the model's embedding only {model.architecture.vocab_size}"
-        )
-    compute_dtype = jnp.dtype(experiment.model.compute_dtype)
-    programs = update.build(model.architecture, experiment.grpo, experiment.optimizer, compute_dtype=compute_dtype)
-    reference = jax.tree.map(lambda a: jnp.array(a, compute_dtype), model.params) if experiment.grpo.kl_coef else None
-    with RewardPool(
-        experiment.reward_workers,
-        task_timeout_secs=experiment.reward_timeout_secs,
-        verifier=experiment.data.verifier,
-        allow_weak_sandbox=experiment.allow_weak_sandbox,
-    ) as pool:
+    stream, suites = _stream(experiment, tokenizer), _suites(experiment)
+    model = models.load_pretrained(experiment.model.path, dtype=jnp.dtype(experiment.model.param_dtype), mesh=mesh)
+    _check_vocabulary(experiment.model.path, tokenizer, model.architecture)
+    with jax.set_mesh(mesh) if mesh else contextlib.nullcontext(), _reward_pool(experiment) as pool:
         yield Run(
             experiment=experiment,
             architecture=model.architecture,
             initial=model.params,
-            reference=reference,
+            reference=_reference(model, experiment),
             tokenizer=tokenizer,
             stream=stream,
             suites=suites,
             pool=pool,
-            programs=programs,
+            programs=_programs(model.architecture, experiment),
+            mesh=mesh,
+            dump_path=directory / "nonfinite_batch.npz",
         )
+
+
+def _programs(architecture: Architecture, experiment: Experiment) -> update.Programs:
+    kernel = {"shared_prefix_attend": splash.shared_prefix_attend} if jax.default_backend() == "tpu" else {}
+    dtype = jnp.dtype(experiment.model.compute_dtype)
+    return update.build(architecture, experiment.grpo, experiment.optimizer, compute_dtype=dtype, **kernel)
+
+
+def _reference(model: Model, experiment: Experiment) -> decoder.Params | None:
+    """The initial weights once more in the compute dtype, as the trained ones are donated; None where no KL is paid."""
+    if not experiment.grpo.kl_coef:
+        return None
+    dtype = jnp.dtype(experiment.model.compute_dtype)
+    return jax.tree.map(lambda a: jnp.array(a, dtype, copy=True), model.params)
+
+
+def _check_vocabulary(path: str, tokenizer: Tokenizer, architecture: Architecture) -> None:
+    if tokenizer.vocab_size > architecture.vocab_size:
+        raise ValueError(
+            f"{path}: the tokenizer has {tokenizer.vocab_size} tokens, "
+            f"the model's embedding only {architecture.vocab_size}"
+        )
+
+
+def _reward_pool(experiment: Experiment) -> RewardPool:
+    return RewardPool(
+        experiment.reward_workers,
+        task_timeout_secs=experiment.reward_timeout_secs,
+        verifier=experiment.data.verifier,
+        allow_weak_sandbox=experiment.allow_weak_sandbox,
+    )
 
 
 def _stream(experiment: Experiment, tokenizer: Tokenizer) -> ProblemStream:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 
+import jax
 import pytest
 
 from rlscale_jax.experiment.config import to_dict
@@ -18,6 +19,10 @@ from rlscale_jax.training import assets, loop
 ROOT = pathlib.Path(__file__).parents[2]
 
 
+def train(experiment, directory, num_devices: int = 1):
+    loop.train(experiment, directory, devices=jax.devices()[:num_devices])
+
+
 def ready(tiny, tiny_assets, **changes):
     return assets.ensure(tiny.experiment(**changes), tiny_assets, log_path=tiny_assets / "log.txt")
 
@@ -25,7 +30,7 @@ def ready(tiny, tiny_assets, **changes):
 @pytest.fixture(scope="module")
 def finished(tiny, tiny_assets, tmp_path_factory) -> pathlib.Path:
     directory = tmp_path_factory.mktemp("run")
-    loop.train(ready(tiny, tiny_assets), directory)
+    train(ready(tiny, tiny_assets), directory)
     return directory
 
 
@@ -70,7 +75,7 @@ def test_outcomes_and_test_loss_agree(finished):
 def test_a_finished_run_returns_at_once(finished, tiny, tiny_assets):
     before = (finished / "metrics.jsonl").read_bytes()
     start = time.monotonic()
-    loop.train(ready(tiny, tiny_assets), finished)
+    train(ready(tiny, tiny_assets), finished)
     assert time.monotonic() - start < 1.0
     assert (finished / "metrics.jsonl").read_bytes() == before
 
@@ -86,16 +91,16 @@ def test_an_interrupted_run_goes_on_to_the_same_numbers(finished, tiny, tiny_ass
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(RecordFile, "append", interrupt)
-        loop.train(ready(tiny, tiny_assets), tmp_path)
-    loop.train(ready(tiny, tiny_assets), tmp_path)
+        train(ready(tiny, tiny_assets), tmp_path)
+    train(ready(tiny, tiny_assets), tmp_path)
     assert tiny.without_times(rows(tmp_path)) == tiny.without_times(rows(finished))
     assert rows(tmp_path, "outcomes.jsonl") == rows(finished, "outcomes.jsonl")
 
 
 def test_seeds_differ_and_equal_seeds_agree(finished, tiny, tiny_assets, tmp_path):
-    loop.train(ready(tiny, tiny_assets), tmp_path / "again")
+    train(ready(tiny, tiny_assets), tmp_path / "again")
     assert tiny.without_times(rows(tmp_path / "again")) == tiny.without_times(rows(finished))
-    loop.train(ready(tiny, tiny_assets, seed=1, num_steps=2), tmp_path / "other")
+    train(ready(tiny, tiny_assets, seed=1, num_steps=2), tmp_path / "other")
     assert rows(tmp_path / "other")[1]["actor/entropy"] != rows(finished)[1]["actor/entropy"]
 
 
@@ -103,18 +108,38 @@ def test_a_changed_config_is_refused_by_field(finished, tiny, tiny_assets):
     changed = ready(tiny, tiny_assets)
     changed.grpo.clip_low = 0.1
     with pytest.raises(ValueError, match=r"grpo\.clip_low: was 0.2, now 0.1"):
-        loop.train(changed, finished)
+        train(changed, finished)
 
 
 def test_more_steps_go_on_from_the_end(finished, tiny, tiny_assets, tmp_path):
     shutil.copytree(finished, tmp_path / "longer")
-    loop.train(ready(tiny, tiny_assets, num_steps=6), tmp_path / "longer")
+    train(ready(tiny, tiny_assets, num_steps=6), tmp_path / "longer")
     assert [row["step"] for row in rows(tmp_path / "longer")] == [0, 1, 2, 3, 4, 5, 6]
 
 
 def test_too_little_data_is_said_before_anything_runs(tiny, tiny_assets, tmp_path):
     with pytest.raises(ValueError, match="fill only 8 steps"):
-        loop.train(ready(tiny, tiny_assets, num_steps=9), tmp_path)
+        train(ready(tiny, tiny_assets, num_steps=9), tmp_path)
+
+
+def test_eight_devices_give_the_same_run(finished, tiny, tiny_assets, tmp_path):
+    """Shardings change sums in their last digits only; sampled tokens, rewards and test losses are the same."""
+    changed = ready(tiny, tiny_assets, num_steps=2)
+    changed.mesh.data, changed.mesh.fsdp, changed.mesh.tensor = 2, 2, 2
+    train(changed, tmp_path, num_devices=8)
+    for one, many in zip(rows(finished)[:3], rows(tmp_path), strict=True):
+        assert many.keys() == one.keys()
+        for name in ("critic/rewards/mean", "response_length/mean", "scaling/test_loss", "scaling/flops_total"):
+            assert many.get(name) == one.get(name)
+        for name in filter(one.get, ("actor/pg_loss", "actor/kl_loss", "actor/grad_norm", "actor/entropy")):
+            assert many[name] == pytest.approx(one[name], rel=1e-3, abs=1e-6)
+
+
+def test_an_impossible_mesh_is_refused_before_anything_is_loaded(tiny, tiny_assets, tmp_path):
+    changed = ready(tiny, tiny_assets)
+    changed.mesh.fsdp, changed.mesh.tensor = 1, 3
+    with pytest.raises(ValueError, match="tensor"):
+        train(changed, tmp_path, num_devices=3)
 
 
 @pytest.mark.slow
