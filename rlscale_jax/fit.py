@@ -1,4 +1,4 @@
-"""Curves to law: fits k(N) and E(N) to learning curves, from our runs or anyone's CSV; decides for a budget."""
+"""Curves to law: fits k(N) and E(N) to learning curves, ours or any CSV; decides for a budget."""
 
 from absl import flags
 
