@@ -76,16 +76,16 @@ def _kernel(equation: Any) -> float:
 
 
 def closed_form(
-    experiment: Experiment, architecture: Architecture, *, num_prompts: int, remat: bool = True
+    experiment: Experiment, architecture: Architecture, *, num_rows: int, num_samples: int, remat: bool = True
 ) -> dict[str, float]:
-    """FLOPs of the training programs on `num_prompts` full groups, from the architecture alone.
+    """FLOPs of the training programs on full rows of one prompt and `num_samples` completions, by the architecture.
 
     Full remat repeats a block's forward except its last product (nothing needs its result). The splash kernel's
     backward pass makes 3.5 times the products of its forward one, since two kernels repeat the scores.
     """
     cost = ForwardCost.of(architecture)
-    prompts = np.full(num_prompts, float(experiment.data.max_prompt_tokens))
-    completions = np.full((num_prompts, experiment.grpo.group_size), float(experiment.sampling.max_new_tokens))
+    prompts = np.full(num_rows, float(experiment.data.max_prompt_tokens))
+    completions = np.full((num_rows, num_samples), float(experiment.sampling.max_new_tokens))
     tokens, logits = prompts.sum() + completions.sum(), completions.sum() * cost.per_logits
     pairs = (prompts * (prompts + 1) / 2).sum()
     pairs += (completions * prompts[:, None] + completions * (completions + 1) / 2).sum()

@@ -13,7 +13,7 @@ from rlscale_jax.experiment.config import Experiment
 from rlscale_jax.experiment.flops import ForwardCost
 from rlscale_jax.models import Architecture
 from rlscale_jax.models.mesh import ways
-from rlscale_jax.planning import flops, programs, shapes
+from rlscale_jax.planning import flops, memory_traffic, programs, shapes
 from rlscale_jax.planning.collectives import Traffic
 from rlscale_jax.planning.compilation import Compiled, Memory
 from rlscale_jax.planning.programs import Layout, Program
@@ -24,9 +24,9 @@ _PASSES = {"logprobs": 1, "accumulate": 3, "step": 3}  # over the weights: forwa
 
 def compiler(experiment: Experiment, architecture: Architecture, layout: Layout) -> Callable[[Program], Compiled]:
     """A stand-in for `compilation.compile_program`."""
-    micro = programs.micro_prompts(experiment)
+    rows, samples = shapes.group_rows(experiment, layout.mesh, programs.micro_prompts(experiment))
     remat = experiment.grpo.remat == "full"
-    counts = flops.closed_form(experiment, architecture, num_prompts=micro, remat=remat)
+    counts = flops.closed_form(experiment, architecture, num_rows=rows, num_samples=samples, remat=remat)
     counts |= _sampling_flops(experiment, architecture, layout)
 
     def guess(program: Program) -> Compiled:
@@ -58,13 +58,9 @@ def _sampling_flops(experiment: Experiment, architecture: Architecture, layout: 
     return {"prefill": prefill, "segment": SEGMENT_STEPS * layout.wave_sequences * token}
 
 
-def _row_tokens(experiment: Experiment) -> int:
-    return experiment.data.max_prompt_tokens + experiment.grpo.group_size * experiment.sampling.max_new_tokens
-
-
 def _tokens(experiment: Experiment, layout: Layout) -> float:
     """Of a micro-batch on one batch shard."""
-    return programs.micro_prompts(experiment) * _row_tokens(experiment) / ways(layout.mesh, "batch")
+    return memory_traffic.micro_batch_tokens(experiment, layout)
 
 
 def _temporaries(name: str, experiment: Experiment, architecture: Architecture, layout: Layout) -> float:

@@ -51,12 +51,17 @@ def _prompt_cache_bytes(experiment: Experiment, architecture: Architecture, plan
     return shapes.device_bytes(tree)
 
 
+def micro_batch_tokens(experiment: Experiment, plan: Layout) -> float:
+    """Slots of a micro-batch's rows on one batch shard."""
+    rows, samples = shapes.group_rows(experiment, plan.mesh, micro_prompts(experiment))
+    width = experiment.data.max_prompt_tokens + samples * experiment.sampling.max_new_tokens
+    return rows * width / ways(plan.mesh, "batch")
+
+
 def _activations(experiment: Experiment, architecture: Architecture, plan: Layout) -> float:
     """Of one forward over a micro-batch on one device."""
-    config, mesh = experiment, plan.mesh
-    row = config.data.max_prompt_tokens + config.grpo.group_size * config.sampling.max_new_tokens
-    tokens = micro_prompts(config) * row / ways(mesh, "batch")
-    return _block_bytes(architecture, mesh.shape["tensor"]) * tokens * architecture.num_layers
+    tokens = micro_batch_tokens(experiment, plan)
+    return _block_bytes(architecture, plan.mesh.shape["tensor"]) * tokens * architecture.num_layers
 
 
 def _prefill_activations(experiment: Experiment, architecture: Architecture, plan: Layout) -> float:

@@ -69,12 +69,8 @@ def layout(experiment: Experiment, devices: list) -> Layout:
     mesh = make_mesh(experiment.mesh, devices)
     samples = experiment.grpo.group_size
     wave = experiment.sampling.wave_sequences or experiment.grpo.prompts_per_step * samples
-    micro, shards = micro_prompts(experiment), ways(mesh, "batch")
-    if micro % shards:
-        raise ValueError(
-            f"a micro-batch of {micro} prompts does not divide over data*fsdp={shards}; set --config.mesh.tensor "
-            "(a group is not split over fsdp) or --config.grpo.micro_batch_prompts"
-        )
+    shards = ways(mesh, "batch")
+    shapes.group_rows(experiment, mesh, micro_prompts(experiment))
     if wave % samples or (wave // samples) % shards:
         raise ValueError(
             f"--config.sampling.wave_sequences={wave} is {wave / samples:g} groups of {samples}, which do not divide "

@@ -4,6 +4,7 @@ What is built here goes into the run's own programs (`training.update`, `sampler
 """
 
 import functools
+import math
 from typing import Any
 
 import jax
@@ -80,9 +81,26 @@ def _ends_with(path, suffix: tuple[str, ...]) -> bool:
     return tuple(map(str, path))[-len(suffix) :] == suffix
 
 
+def group_rows(experiment: Experiment, mesh: Mesh, num_prompts: int) -> tuple[int, int]:
+    """Rows of a micro-batch and completions in each: as `training.batch.split_groups` cuts groups over the shards.
+
+    Raises:
+      ValueError: groups that cannot be cut evenly.
+    """
+    samples, shards = experiment.grpo.group_size, ways(mesh, "batch")
+    parts = shards // math.gcd(shards, num_prompts)
+    if samples % parts:
+        raise ValueError(
+            f"a micro-batch of {num_prompts} prompts with {samples} samples does not divide over data*fsdp={shards}; set "
+            f"--config.grpo.micro_batch_prompts to a multiple of {shards // math.gcd(shards, samples)}, or mesh.tensor"
+        )
+    return num_prompts * parts, samples // parts
+
+
 def batch(experiment: Experiment, mesh: Mesh, num_prompts: int, *, old: bool, ref: bool) -> RolloutBatch:
-    """`num_prompts` groups at the config's full widths."""
-    width, samples = experiment.sampling.max_new_tokens, experiment.grpo.group_size
+    """`num_prompts` groups, cut over the shards, at the config's full widths."""
+    width = experiment.sampling.max_new_tokens
+    num_prompts, samples = group_rows(experiment, mesh, num_prompts)
     place = batch_sharding(mesh)
     per_token = array((num_prompts, samples, width), jnp.float32, place)
     return RolloutBatch(

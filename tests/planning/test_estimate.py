@@ -4,11 +4,13 @@ import dataclasses
 import json
 
 import jax
+import numpy as np
 import pytest
 
 from rlscale_jax.experiment.config import CheckpointConfig
-from rlscale_jax.planning import estimate, guesses, presentation, programs, roofline, search, topologies
+from rlscale_jax.planning import estimate, guesses, presentation, programs, roofline, search, shapes, topologies
 from rlscale_jax.planning.estimate import Assumptions
+from rlscale_jax.training import batch
 
 POD = topologies.parse("v5e:2x4")
 
@@ -74,11 +76,22 @@ def test_bfloat16_programs_trace(experiment, architecture):
         program.trace()
 
 
-def test_impossible_layouts_name_the_numbers(experiment):
+def test_groups_are_cut_over_the_shards_as_the_run_cuts_them(experiment):
     experiment.grpo.micro_batch_prompts = 2
-    with pytest.raises(ValueError, match=r"micro-batch of 2 prompts .* data\*fsdp=4"):
+    mesh = programs.layout(experiment, jax.devices()).mesh
+    planned = shapes.batch(experiment, mesh, 2, old=True, ref=True)
+    zeros = jax.tree.map(lambda a: np.zeros(a.shape, a.dtype), shapes.batch(experiment, mesh, 4, old=True, ref=True))
+    two = jax.tree.map(lambda a: a[:2], zeros)
+    assert jax.tree.map(np.shape, batch.split_groups(two, 4)) == jax.tree.map(lambda a: a.shape, planned)
+    assert planned.completion_tokens.shape == (4, 2, 64)
+
+
+def test_impossible_layouts_name_the_numbers(experiment):
+    experiment.grpo.group_size, experiment.grpo.micro_batch_prompts = 3, 1
+    with pytest.raises(ValueError, match=r"1 prompts with 3 samples .* data\*fsdp=4"):
         programs.layout(experiment, jax.devices())
-    experiment.grpo.micro_batch_prompts, experiment.sampling.wave_sequences = 0, 24
+    experiment.grpo.group_size, experiment.grpo.micro_batch_prompts = 4, 0
+    experiment.sampling.wave_sequences = 24
     with pytest.raises(ValueError, match="wave_sequences=24 is 6 groups"):
         programs.layout(experiment, jax.devices())
 

@@ -89,7 +89,7 @@ def test_update_programs_equal_the_closed_form(tensor, heads):
     )
     params = shapes.params(architecture, mesh, jnp.float32)
     batch = shapes.batch(experiment, mesh, 4, old=True, ref=True)
-    expected = flops.closed_form(experiment, architecture, num_prompts=4)
+    expected = flops.closed_form(experiment, architecture, num_rows=4, num_samples=4)
     with jax.set_mesh(mesh):
         logprobs = flops.count(built.logprobs.trace(params, batch).jaxpr)
         state = shapes.opt_state(built, params, mesh)
