@@ -60,16 +60,10 @@ def evaluate(request: Request, *, progress: Callable[[int], Progress]) -> dict[s
     sets = [_load(name, path, model, experiment) for name, path in request.places.items()]
     _check(request, model, sets)
     settings = _settings(request, model, sets)
-    journal.check(settings)  # before the weights are read
-    weights, step = model.load(dtype=jnp.dtype(experiment.model.compute_dtype), mesh=mesh)
-    settings |= {"step": step, "fingerprint": subject.fingerprint(weights)}
-    journal.open(settings)
-    with RewardPool(
-        experiment.reward_workers,
-        task_timeout_secs=experiment.reward_timeout_secs,
-        verifier=experiment.data.verifier,
-        allow_weak_sandbox=experiment.allow_weak_sandbox,
-    ) as pool:
+    journal.check(settings)
+    with _pool(experiment) as pool:
+        weights, step = model.load(dtype=jnp.dtype(experiment.model.compute_dtype), mesh=mesh)
+        journal.open({**settings, "step": step, "fingerprint": subject.fingerprint(weights)})
         scorer = Scorer(
             model=sampler.lay_out(weights),
             tokenizer=model.tokenizer,
@@ -79,11 +73,21 @@ def evaluate(request: Request, *, progress: Callable[[int], Progress]) -> dict[s
             step=step,
             wave_sequences=experiment.sampling.wave_sequences,
         )
+        del weights
         _sample_and_grade(scorer, sets, journal, chunk_sequences=request.chunk_sequences, progress=progress)
     num_samples = experiment.evaluation.num_samples
     figures = {one.name: summary.summarize(journal.rows(one.name), one, num_samples=num_samples) for one in sets}
     journal.write_results(figures)
     return figures
+
+
+def _pool(experiment: Experiment) -> RewardPool:
+    return RewardPool(
+        experiment.reward_workers,
+        task_timeout_secs=experiment.reward_timeout_secs,
+        verifier=experiment.data.verifier,
+        allow_weak_sandbox=experiment.allow_weak_sandbox,
+    )
 
 
 def _load(name: str, path: str, model: Subject, experiment: Experiment) -> ProblemSet:
