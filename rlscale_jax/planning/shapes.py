@@ -22,7 +22,8 @@ from rlscale_jax.sampler.cache import KeysValues
 from rlscale_jax.training.batch import RolloutBatch
 
 
-def array(shape: tuple[int, ...], dtype: Any, place: NamedSharding) -> jax.ShapeDtypeStruct:
+def array(shape: tuple[int, ...], dtype: Any, place: NamedSharding) -> Any:
+    """A ShapeDtypeStruct; to the types it is an array, in whose place it stands."""
     return jax.ShapeDtypeStruct(shape, dtype, sharding=place)
 
 
@@ -91,8 +92,8 @@ def group_rows(experiment: Experiment, mesh: Mesh, num_prompts: int) -> tuple[in
     parts = shards // math.gcd(shards, num_prompts)
     if samples % parts:
         raise ValueError(
-            f"a micro-batch of {num_prompts} prompts with {samples} samples does not divide over data*fsdp={shards}; set "
-            f"--config.grpo.micro_batch_prompts to a multiple of {shards // math.gcd(shards, samples)}, or mesh.tensor"
+            f"a micro-batch of {num_prompts} prompts with {samples} samples does not divide over data*fsdp={shards}; "
+            f"set --config.grpo.micro_batch_prompts to a multiple of {shards // math.gcd(shards, samples)}"
         )
     return num_prompts * parts, samples // parts
 
