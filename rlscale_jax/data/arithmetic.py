@@ -25,8 +25,8 @@ SLIPS = ("carry", "miscount", "sign", "omission", "copy")
 _OPERATORS = {"sum": "+", "balance": "+-", "difference": "-", "largest": "^"}
 _MIN_LEVEL = {"sum": 1, "balance": 2, "difference": 1, "largest": 1}
 _MAX_LEVEL = 8  # longer questions no longer suit the sequence lengths of the ladder
-_MAX_FIRST = {"sum": 99, "balance": 99, "difference": 99, "largest": 9}  # numbers that follow have one digit
-_TRANSFER_SHARE = 0.2  # of the corpus
+_MAX_FIRST = {"sum": 49, "balance": 49, "difference": 49, "largest": 9}  # numbers that follow have one digit
+_TRANSFER_SHARE = 0.15  # of the corpus
 _DRAWS_PER_QUESTION = 20  # before the space of questions counts as too small
 
 
