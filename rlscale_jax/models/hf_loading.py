@@ -1,21 +1,21 @@
 """Published checkpoints (config.json and *.safetensors) to a Model on a mesh.
 
-Weights stream: one tensor is read (and the next one, meanwhile, by a thread), placed on the mesh, and written into its
-layer's slot of the stacked array on the devices. The host never holds more than that, however deep the model.
+Weights stream: a thread reads the next tensor while this one is cut, transposed and written into its layer's slot of
+the host's own shards of a stacked array; full shards go to their devices before the next array is begun (on CPU they
+are the array, uncopied). The host holds two tensors beside the local shards, however deep the model.
 """
 
 import concurrent.futures
 import functools
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from etils import epath
-from jax import lax
-from jax.sharding import Mesh, NamedSharding, Sharding
-from jax.sharding import PartitionSpec as P
+from jax.sharding import Mesh, Sharding
 
 from rlscale_jax.models import hf_names, sharding, tensor_files
 from rlscale_jax.models.architecture import Architecture, from_hf_config
@@ -24,7 +24,8 @@ from rlscale_jax.models.hf_names import TIED_COPY, Leaf
 from rlscale_jax.models.model import Model
 from rlscale_jax.models.tensor_files import StoredTensor
 
-_BITS = {2: jnp.uint16, 4: jnp.uint32}
+_ALIGNMENT = 64  # bytes; what XLA on CPU asks of memory that it takes over uncopied
+_BLOCK = 128  # columns transposed at a time, to stay in the cache
 
 
 def load_architecture(path: epath.PathLike) -> Architecture:
@@ -57,7 +58,7 @@ def load_pretrained(path: epath.PathLike, *, dtype: Any, mesh: Mesh | None = Non
     stored = _checked(architecture, path)
     leaves = hf_names.leaves(architecture)
     params: Params = {}
-    tensors = _read_ahead(stored[name] for leaf in leaves for name in leaf.names)
+    tensors = _read_ahead([stored[name] for leaf in leaves for name in leaf.names])
     for leaf, place in zip(leaves, places, strict=True):
         kinds = [stored[name].dtype for name in leaf.names]
         target = np.dtype(functools.reduce(jnp.promote_types, kinds) if dtype is None else dtype)
@@ -82,51 +83,50 @@ def _is_copy(stored: dict[str, StoredTensor], name: str, original: str) -> bool:
     return np.array_equal(stored[name].read().view(np.uint8), stored[original].read().view(np.uint8))
 
 
-def _read_ahead(stored: Iterable[StoredTensor]) -> Iterator[np.ndarray]:
-    """Reads tensor n + 1 while n is in use."""
+def _read_ahead(stored: Sequence[StoredTensor]) -> Iterator[np.ndarray]:
+    """Tensor after tensor; each is overwritten when the next but one is asked for."""
+    scratch = [np.empty(max(tensor.num_bytes for tensor in stored), np.uint8) for _ in range(2)]
     with concurrent.futures.ThreadPoolExecutor(1) as reader:
-        pending = None
-        for tensor in stored:
-            following = reader.submit(tensor.read)
-            if pending is not None:
-                yield pending.result()
-            pending = following
-        if pending is not None:
-            yield pending.result()
+        pending = reader.submit(stored[0].read, scratch[0])
+        for number, following in enumerate([*stored[1:], None], start=1):
+            tensor = pending.result()
+            if following is not None:
+                pending = reader.submit(following.read, scratch[number % 2])
+            yield tensor
 
 
 def _place(leaf: Leaf, tensors: Iterator[np.ndarray], dtype: np.dtype, place: Sharding) -> jax.Array:
     """The next `len(leaf.names)` tensors as one array of the params."""
-    if not leaf.stacked:
-        return _cast(_put(next(tensors), leaf.transposed, place), dtype)
     one = leaf.shape[::-1] if leaf.transposed else leaf.shape
-    shape = (len(leaf.names), *one)
-    slot = NamedSharding(place.mesh, P(*place.spec[1:])) if isinstance(place, NamedSharding) else place
-    array = jax.jit(lambda: jnp.zeros(shape, dtype), out_shardings=place)()
-    fill = jax.jit(_fill, donate_argnums=0, out_shardings=place)
-    for layer in range(shape[0]):
-        array = fill(array, layer, _put(next(tensors), leaf.transposed, slot))
-        array.block_until_ready()  # bounds what the host holds
-    return array
+    shape = (len(leaf.names), *one) if leaf.stacked else one
+    indices = {device: index or () for device, index in place.addressable_devices_indices_map(shape).items()}
+    shards = {str(index): (index, _aligned(place.shard_shape(shape), dtype)) for index in indices.values()}
+    for layer in range(len(leaf.names)):
+        tensor = next(tensors)
+        tensor = tensor.T if leaf.transposed else tensor
+        for index, shard in shards.values():
+            if leaf.stacked:
+                _copy(tensor[index[1:]], shard[layer])
+            else:
+                _copy(tensor[index], shard)
+    arrays = [jax.device_put(shards[str(index)][1], device) for device, index in indices.items()]
+    return jax.make_array_from_single_device_arrays(shape, place, jax.block_until_ready(arrays))
 
 
-def _put(tensor: np.ndarray, transposed: bool, place: Sharding) -> jax.Array:
-    tensor = tensor.T if transposed else tensor  # a view: the runtime transposes while it copies
-    return jax.make_array_from_callback(tensor.shape, place, lambda index: tensor[index])
+def _aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    num_bytes = math.prod(shape) * dtype.itemsize
+    memory = np.empty(num_bytes + _ALIGNMENT, np.uint8)
+    start = -memory.ctypes.data % _ALIGNMENT
+    return memory[start : start + num_bytes].view(dtype).reshape(shape)
 
 
-def _cast(array: jax.Array, dtype: np.dtype) -> jax.Array:
-    if array.dtype == dtype:
-        return array
-    return jax.jit(lambda a: a.astype(dtype), out_shardings=array.sharding)(array)
-
-
-def _fill(stacked: jax.Array, layer: jax.Array, values: jax.Array) -> jax.Array:
-    """Writes one layer. As integers: XLA on CPU would widen the whole of a bfloat16 array, not write in place."""
-    values = to_bits(values.astype(stacked.dtype))
-    return lax.bitcast_convert_type(lax.dynamic_update_index_in_dim(to_bits(stacked), values, layer, 0), stacked.dtype)
-
-
-def to_bits(array: jax.Array) -> jax.Array:
-    """The same bytes as unsigned integers."""
-    return lax.bitcast_convert_type(array, _BITS[array.dtype.itemsize])
+def _copy(source: np.ndarray, target: np.ndarray) -> None:
+    """Copies and casts; the source may be a transposed view."""
+    if source.dtype == target.dtype:  # as integers: numpy moves those faster than bfloat16
+        kind = np.dtype(f"u{source.dtype.itemsize}")
+        source, target = source.view(kind), target.view(kind)
+    if source.flags.c_contiguous:
+        target[...] = source
+        return
+    for start in range(0, source.shape[-1], _BLOCK):
+        target[..., start : start + _BLOCK] = source[..., start : start + _BLOCK]

@@ -17,10 +17,10 @@ from jax.sharding import PartitionSpec as P
 from rlscale_jax.models import hf_names, tensor_files
 from rlscale_jax.models.architecture import to_hf_config
 from rlscale_jax.models.decoder import Params
-from rlscale_jax.models.hf_loading import to_bits
 from rlscale_jax.models.hf_names import TIED_COPY, Leaf
 from rlscale_jax.models.model import Model
 
+_BITS = {2: jnp.uint16, 4: jnp.uint32}
 Layout = dict[str, tuple[np.dtype, tuple[int, ...]]]
 
 
@@ -87,14 +87,19 @@ def _fetch(array: jax.Array, layer: int | None, transposed: bool, dtype: np.dtyp
     array = jnp.asarray(array)
     place = array.sharding
     whole = NamedSharding(place.mesh, P()) if isinstance(place, NamedSharding) else place
-    bits = jax.jit(to_bits if layer is None else _layer_bits, out_shardings=whole)
+    bits = jax.jit(_to_bits if layer is None else _layer_bits, out_shardings=whole)
     tensor = np.asarray(bits(array) if layer is None else bits(array, layer)).view(array.dtype)
     tensor = tensor.T if transposed else tensor
     return np.ascontiguousarray(tensor.astype(dtype, copy=False))
 
 
+def _to_bits(array: jax.Array) -> jax.Array:
+    """As integers: XLA on CPU would widen the whole of a bfloat16 array for the sake of one layer."""
+    return lax.bitcast_convert_type(array, _BITS[array.dtype.itemsize])
+
+
 def _layer_bits(array: jax.Array, layer: jax.Array) -> jax.Array:
-    return lax.dynamic_index_in_dim(to_bits(array), layer, 0, keepdims=False)
+    return lax.dynamic_index_in_dim(_to_bits(array), layer, 0, keepdims=False)
 
 
 def _write_shards(

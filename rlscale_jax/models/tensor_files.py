@@ -38,9 +38,9 @@ class StoredTensor:
             raise ValueError(f"{self.path}: dtype {self.code} is not supported; use one of {sorted(DTYPES)}")
         return DTYPES[self.code]
 
-    def read(self) -> np.ndarray:
-        """The tensor, read from its file alone."""
-        data = np.empty(self.num_bytes, np.uint8)
+    def read(self, scratch: np.ndarray | None = None) -> np.ndarray:
+        """The tensor, read from its file alone, into `scratch` (bytes, large enough) where that is given."""
+        data = np.empty(self.num_bytes, np.uint8) if scratch is None else scratch[: self.num_bytes]
         with self.path.open("rb") as file:
             file.seek(self.start)
             _read_into(file, data, self.path)

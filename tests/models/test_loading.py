@@ -205,12 +205,20 @@ def test_a_wrong_path_is_named(tmp_path):
 def test_weights_stream_one_tensor_at_a_time(monkeypatch):
     """No more than the tensor in use and the next one are read ahead."""
     reads, used = [], []
-    read, put = tensor_files.StoredTensor.read, hf_loading._put
-    monkeypatch.setattr(tensor_files.StoredTensor, "read", lambda self: (reads.append(1), read(self))[1])
-    monkeypatch.setattr(hf_loading, "_put", lambda *args: (used.append(len(reads)), put(*args))[1])
+    read, copy = tensor_files.StoredTensor.read, hf_loading._copy
+    monkeypatch.setattr(tensor_files.StoredTensor, "read", lambda self, *to: (reads.append(1), read(self, *to))[1])
+    monkeypatch.setattr(hf_loading, "_copy", lambda *args: (used.append(len(reads)), copy(*args))[1])
     models.load_pretrained(GOLDEN / "qwen2_untied_sharded", dtype=None)
     assert len(reads) == len(used) == 3 * 12 + 3
     assert all(ahead <= done + 2 for done, ahead in enumerate(used))
+
+
+def test_loaded_parameters_may_be_donated():
+    """On CPU they are host memory that JAX took over; donating them must not write into it."""
+    model = models.load_pretrained(GOLDEN / "qwen2_tied", dtype=None)
+    expected = jax.tree.map(lambda a: np.asarray(a, np.float32) * 2, model.params)
+    doubled = jax.jit(lambda params: jax.tree.map(lambda a: a * 2, params), donate_argnums=0)(model.params)
+    jax.tree.map(lambda a, b: np.testing.assert_array_equal(np.asarray(a, np.float32), b), doubled, expected)
 
 
 def test_object_stores_are_read_and_written(monkeypatch):
