@@ -5,7 +5,8 @@ for full lengths (every completion at the limit: the longest an iteration can ta
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Callable
 
 from rlscale_jax.experiment.config import Experiment
 from rlscale_jax.models import Architecture
@@ -57,9 +58,6 @@ class Plan:
     pod: Slice
     layout: Layout
     moments: tuple[Moment, ...]
-    phases: dict[str, float]  # expected seconds of one iteration
-    floor_secs: float  # the same at the roofline
-    checkpoint_bytes: int
     assumptions: Assumptions
 
     @property
@@ -69,6 +67,22 @@ class Plan:
     @property
     def peak(self) -> Moment:
         return max(self.moments, key=lambda moment: moment.total)
+
+    @functools.cached_property
+    def phases(self) -> dict[str, float]:
+        """Expected seconds of each phase of one iteration."""
+        return _phases(self)
+
+    @property
+    def floor_secs(self) -> float:
+        """One iteration's rollout and update at the roofline, at full lengths."""
+        return sum(moment.runs * moment.cost.roofline for moment in self.moments)
+
+    @property
+    def checkpoint_bytes(self) -> int:
+        """Master weights and moments, of all chips."""
+        resident = programs.resident(self.experiment, self.architecture, self.layout)
+        return (resident["weights"] + resident["optimiser"]) * self.pod.num_chips
 
     @property
     def iteration_secs(self) -> float:
@@ -121,17 +135,12 @@ def plan(
         compiled = compiler(program)
         cost = roofline.cost(pod, flops=compiled.flops, memory_bytes=moves[program.name], traffic=compiled.traffic)
         moments.append(_moment(program, compiled, cost))
-    resident = programs.resident(experiment, architecture, layout)
-    phases, floor = _iteration(experiment, pod, layout, moments, assumptions, resident)
     return Plan(
         experiment=experiment,
         architecture=architecture,
         pod=pod,
         layout=layout,
         moments=tuple(moments),
-        phases=phases,
-        floor_secs=floor,
-        checkpoint_bytes=(resident["weights"] + resident["optimiser"]) * pod.num_chips,
         assumptions=assumptions,
     )
 
@@ -162,35 +171,33 @@ def _moment(program: Program, compiled: Compiled, cost: roofline.Cost) -> Moment
     )
 
 
-def _iteration(
-    experiment: Experiment,
-    pod: Slice,
-    layout: Layout,
-    moments: Sequence[Moment],
-    assumptions: Assumptions,
-    resident: dict[str, int],
-) -> tuple[dict[str, float], float]:
-    """Expected seconds of each phase, and the roofline of the whole."""
-    trained, decoded = fills(experiment, assumptions)
-    scale = {"logprobs": trained, "accumulate": trained, "step": trained, "segment": decoded, "fold": decoded}
-    secs = {m.name: m.runs * m.cost.expected(assumptions.efficiency) * scale.get(m.name, 1.0) for m in moments}
-    floor = sum(m.runs * m.cost.roofline * scale.get(m.name, 1.0) for m in moments)
-    decode = secs["segment"] + secs["fold"]
-    # evaluation decodes its problems like a wave of the same number of rows, at the time of a whole wave
-    waves = experiment.grpo.prompts_per_step * experiment.grpo.group_size / layout.wave_sequences
-    rows = assumptions.evaluation_problems * experiment.evaluation.num_samples
-    evaluation = (decode + secs["prefill"]) / waves * -(-rows // layout.wave_sequences)
-    saved = (resident["weights"] + resident["optimiser"]) * pod.chips_per_host
-    phases = {
-        "reshard": secs["reshard"],
-        "prefill": secs["prefill"],
+def _phases(plan: Plan) -> dict[str, float]:
+    experiment = plan.experiment
+    trained, decoded = fills(experiment, plan.assumptions)
+    full = {moment.name: moment.runs * moment.cost.expected(plan.assumptions.efficiency) for moment in plan.moments}
+    decode = decoded * (full["segment"] + full["fold"])
+    waves = experiment.grpo.prompts_per_step * experiment.grpo.group_size / plan.layout.wave_sequences
+    problems = plan.assumptions.evaluation_problems
+    evaluation = full["prefill"] * problems / experiment.grpo.prompts_per_step
+    evaluation += decode / waves * _evaluation_waves(plan, problems)
+    return {
+        "reshard": full["reshard"],
+        "prefill": full["prefill"],
         "decode": decode,
-        "logprobs": secs["logprobs"],
-        "update": sum(secs.get(name, 0.0) for name in ("accumulate", "apply", "step")),
+        "logprobs": trained * full["logprobs"],
+        "update": trained * sum(full.get(name, 0.0) for name in ("accumulate", "step")) + full.get("apply", 0.0),
         "evaluation": evaluation / experiment.evaluation.every_steps,
-        "checkpoint": saved / HOST_COPY_BYTES / experiment.checkpoint.every_steps,
+        "checkpoint": plan.checkpoint_bytes / plan.pod.num_hosts / HOST_COPY_BYTES / experiment.checkpoint.every_steps,
     }
-    return phases, floor + phases["evaluation"] * floor / max(sum(secs.values()), 1e-9)
+
+
+def _evaluation_waves(plan: Plan, problems: int) -> float:
+    """Decoding an evaluation, in times of a training wave: by the bytes of a step, as decoding is bound by memory."""
+    rows, wave = problems * plan.experiment.evaluation.num_samples, plan.layout.wave_sequences
+    num_waves = -(-rows // wave)
+    bytes_of = functools.partial(memory_traffic.decode_bytes, plan.experiment, plan.architecture, plan.layout)
+    training = bytes_of(num_rows=wave, num_prompts=wave // plan.experiment.grpo.group_size)
+    return num_waves * bytes_of(num_rows=rows / num_waves, num_prompts=problems / num_waves) / training
 
 
 def fills(experiment: Experiment, assumptions: Assumptions) -> tuple[float, float]:

@@ -22,8 +22,9 @@ def of_programs(experiment: Experiment, architecture: Architecture, plan: Layout
     gathered = architecture.num_params * compute.itemsize / plan.mesh.shape["tensor"]
     forward = gathered + _activations(experiment, architecture, plan)
     decoding = shapes.device_bytes(shapes.sampler_params(architecture, plan.mesh, compute))
-    history = cache_bytes(experiment, architecture, plan, experiment.sampling.max_new_tokens // 2)
-    prompts = _prompt_cache_bytes(experiment, architecture, plan)
+    wave, groups = plan.wave_sequences, plan.wave_sequences // experiment.grpo.group_size
+    history = cache_bytes(experiment, architecture, plan, wave, experiment.sampling.max_new_tokens // 2)
+    step = decode_bytes(experiment, architecture, plan, num_rows=wave, num_prompts=groups)
     apply = 7 * state  # weights, two moments: read and written; the gradient read
     update = 4 * forward + 2 * state
     return {
@@ -33,22 +34,27 @@ def of_programs(experiment: Experiment, architecture: Architecture, plan: Layout
         "step": update + apply,
         "reshard": state + decoding,
         "prefill": decoding + _prefill_activations(experiment, architecture, plan),
-        "segment": SEGMENT_STEPS * (decoding + history + prompts),
+        "segment": SEGMENT_STEPS * step,
         "fold": 2 * history / architecture.num_layers,
     }
 
 
-def cache_bytes(experiment: Experiment, architecture: Architecture, plan: Layout, slots: int) -> float:
-    """A wave's own keys and values of `slots` tokens on one device."""
+def decode_bytes(
+    experiment: Experiment, architecture: Architecture, plan: Layout, *, num_rows: float, num_prompts: float
+) -> float:
+    """Of one decode step on one device: weights, each row's own half-full cache, each prompt's cache once."""
     compute = np.dtype(experiment.model.compute_dtype)
-    return shapes.device_bytes(shapes.cache(architecture, plan.mesh, plan.wave_sequences, slots, compute))
+    weights = shapes.device_bytes(shapes.sampler_params(architecture, plan.mesh, compute))
+    wave = plan.wave_sequences
+    own = cache_bytes(experiment, architecture, plan, wave, experiment.sampling.max_new_tokens // 2)
+    prompts = cache_bytes(experiment, architecture, plan, wave, experiment.data.max_prompt_tokens)
+    return weights + own * num_rows / wave + prompts * num_prompts / wave
 
 
-def _prompt_cache_bytes(experiment: Experiment, architecture: Architecture, plan: Layout) -> float:
+def cache_bytes(experiment: Experiment, architecture: Architecture, plan: Layout, num_rows: int, slots: int) -> float:
+    """Keys and values of `slots` tokens of every row, on one device."""
     compute = np.dtype(experiment.model.compute_dtype)
-    units = plan.wave_sequences // experiment.grpo.group_size
-    tree = shapes.cache(architecture, plan.mesh, units, experiment.data.max_prompt_tokens, compute)
-    return shapes.device_bytes(tree)
+    return shapes.device_bytes(shapes.cache(architecture, plan.mesh, num_rows, slots, compute))
 
 
 def micro_batch_tokens(experiment: Experiment, plan: Layout) -> float:

@@ -21,7 +21,10 @@ def summary(plan: Plan) -> Rows:
         ["slice", f"{pod.name} ({pod.accelerator_type}): {pod.num_chips} chips, {pod.num_hosts} hosts"],
         ["layout (data x fsdp x tensor)", plan.layout.name],
         ["fullest moment", f"{peak.name}: {_gib(peak.total)} of {_gib(pod.chip.hbm_bytes)} GiB a chip {peak.over}"],
-        ["seconds an iteration", f"{plan.iteration_secs:.0f} expected, {plan.floor_secs:.0f} at the roofline"],
+        [
+            "seconds an iteration",
+            f"{plan.iteration_secs:.0f} expected; rollout and update at the roofline {plan.floor_secs:.0f}",
+        ],
         ["sampled tokens/s/chip", f"{plan.tokens_per_chip_sec:.0f}"],
         ["update's MFU at the roofline", f"{plan.mfu_bound:.0%}"],
         ["checkpoint", f"{plan.checkpoint_bytes / 1e9:.1f} GB, {plan.checkpoint_secs:.0f} s to the bucket"],
