@@ -66,7 +66,8 @@ class Plan:
 
     @property
     def peak(self) -> Moment:
-        return max(self.moments, key=lambda moment: moment.total)
+        """The fullest moment; one that the compiler refused before all others."""
+        return max(self.moments, key=lambda moment: (bool(moment.over), moment.total))
 
     @functools.cached_property
     def phases(self) -> dict[str, float]:

@@ -1,7 +1,7 @@
 """Finds a layout: meshes, micro-batches, decoding waves and remat, the fastest that fits first.
 
 Every candidate gets a first estimate without compiling (closed-form FLOPs, memory of arrays and saved activations),
-which sets the order; then candidates are compiled until the fastest one fits and `runners_up` more are known.
+which sets the order; then candidates are compiled until one fits and `runners_up` more are known.
 """
 
 import copy
@@ -21,6 +21,7 @@ from rlscale_jax.planning.topologies import Slice
 
 TENSOR = (1, 2, 4, 8, 16)
 REMAT = ("full", "dots")
+MOST_COMPILED = 8  # candidates, whether they fit or not: a compilation takes minutes
 SPARE = 0.9  # share of a chip's memory that a first estimate may fill; temporaries need the rest
 
 
@@ -34,6 +35,17 @@ class Candidate:
     def name(self) -> str:
         grpo = self.experiment.grpo
         return f"{self.layout.name}, {programs.micro_prompts(self.experiment)} prompts at a time, remat {grpo.remat}"
+
+    @property
+    def flags(self) -> str:
+        """What gives a run this layout."""
+        fields = {
+            "mesh.tensor": self.experiment.mesh.tensor,
+            "grpo.micro_batch_prompts": self.experiment.grpo.micro_batch_prompts,
+            "grpo.remat": self.experiment.grpo.remat,
+            "sampling.wave_sequences": self.experiment.sampling.wave_sequences,
+        }
+        return " ".join(f"--config.{name}={value}" for name, value in fields.items())
 
 
 def search(
@@ -62,7 +74,7 @@ def search(
             )
         found.append((candidate, plan))
         fitting += plan.fits
-        if fitting > runners_up:
+        if fitting > runners_up or len(found) == MOST_COMPILED:
             break
     return sorted(
         found, key=lambda pair: (not pair[1].fits, pair[1].iteration_secs if pair[1].fits else pair[1].peak.total)
@@ -101,8 +113,3 @@ def _possible(experiment, architecture, devices) -> Iterator[tuple[Experiment, L
         except ValueError:
             continue  # an impossible combination is no candidate
         yield changed, layout
-
-
-def gain(default: Plan, best: Plan) -> float:
-    """Seconds of the default's iteration over the best one's."""
-    return default.iteration_secs / best.iteration_secs

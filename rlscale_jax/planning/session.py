@@ -95,28 +95,25 @@ def _plans(request: Request, architecture: Architecture) -> list[tuple[str, Plan
         devices = jax.devices("cpu")[: request.pod.num_chips]
     else:
         devices = libtpu.devices(request.pod)
-    if not request.search:
-        layout = programs.layout(request.experiment, devices)
-        compiler = (
-            guesses.compiler(request.experiment, architecture, layout)
-            if request.is_gpu
-            else compilation.compile_program
-        )
-        plan = estimate.plan(
-            request.experiment, architecture, request.pod, layout, request.assumptions, progress=_say, compiler=compiler
-        )
-        return [(layout.name, plan)]
-    found = search.search(
-        request.experiment,
-        architecture,
-        request.pod,
-        devices,
-        request.assumptions,
-        compiler=None if request.is_gpu else compilation.compile_program,
-        progress=_say,
+    if request.search:
+        return _searched(request, architecture, devices)
+    layout = programs.layout(request.experiment, devices)
+    compiler = compilation.compile_program
+    if request.is_gpu:
+        compiler = guesses.compiler(request.experiment, architecture, layout)
+    plan = estimate.plan(
+        request.experiment, architecture, request.pod, layout, request.assumptions, progress=_say, compiler=compiler
     )
+    return [(layout.name, plan)]
+
+
+def _searched(request: Request, architecture: Architecture, devices: list[jax.Device]) -> list[tuple[str, Plan]]:
+    compiler = None if request.is_gpu else compilation.compile_program
+    problem = (request.experiment, architecture, request.pod, devices, request.assumptions)
+    found = search.search(*problem, compiler=compiler, progress=_say)
     if not found:
         raise ValueError(f"no mesh splits this model and batch over the {request.pod.num_chips} chips")
+    print(f"use {found[0][0].flags}\n")
     return [(candidate.name, plan) for candidate, plan in found]
 
 
