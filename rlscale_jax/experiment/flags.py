@@ -27,12 +27,12 @@ def define_config(default: str | None = None):
     )
 
 
-def run(main: Callable[[Sequence[str]], None], *, usage: str) -> None:
+def run(main: Callable[[Sequence[str]], None], *, usage: str | None) -> None:
     """Parses flags and calls main; a user's mistake ends with one line on stderr and exit status 2."""
 
     def parse(argv: Sequence[str]) -> list[str]:
         if any(arg in _HELP_FLAGS for arg in argv[1:]):
-            print(f"{usage.strip()}\n\n{_flag_table()}\n\n{_field_table(argv)}")
+            print("\n\n".join(filter(None, [(usage or "").strip(), _flag_table(), _field_table(argv)])))
             sys.exit(0)
         return _parse_or_exit(argv)
 
@@ -142,6 +142,8 @@ def _fields(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _field_table(argv: Sequence[str]) -> str:
+    if "config" not in flags.FLAGS:
+        return ""
     config = _config_of(argv)
     if config is None:
         return "Give --config=FILE with --help to list its fields."

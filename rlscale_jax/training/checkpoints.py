@@ -28,14 +28,17 @@ class RunCheckpoints:
         self._config = config
         self._directory = str(directory)
         self._last_save = time.monotonic()
-        keep = [_policies.LatestN(config.keep_last)]
+        keep: list[Any] = [_policies.LatestN(config.keep_last)]
         if config.keep_every:
             keep.append(_policies.EveryNSteps(config.keep_every))
+        # Orbax's own types of these two do not agree with each other, hence Any.
+        save_all: Any = ocp.training.save_decision_policies.FixedIntervalPolicy(1)
+        preserve: Any = _policies.AnyPreservationPolicy(keep)
         # The loop decides when to save (by steps or seconds), so Orbax saves every step that it is given.
         self._checkpointer = ocp.training.Checkpointer(
             self._directory,
-            save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),
-            preservation_policy=_policies.AnyPreservationPolicy(keep),
+            save_decision_policy=save_all,
+            preservation_policy=preserve,
         )
 
     def due(self, step: int) -> bool:

@@ -8,8 +8,7 @@ import pathlib
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
-
-import jax
+from typing import Any
 
 from rlscale_jax.experiment.config import Experiment
 from rlscale_jax.experiment.records import RecordFile
@@ -21,7 +20,7 @@ from rlscale_jax.training.progress import Progress
 from rlscale_jax.training.rundir import RunDir
 
 
-def train(experiment: Experiment, directory: pathlib.Path, *, devices: Sequence[jax.Device] | None = None) -> None:
+def train(experiment: Experiment, directory: pathlib.Path, *, devices: Sequence[Any] | None = None) -> None:
     """Runs to `num_steps`; a finished run returns at once, an unfinished one goes on from its last checkpoint.
 
     `devices` (all, by default) are laid out as `experiment.mesh` says.

@@ -106,7 +106,7 @@ class Run:
 
 @contextlib.contextmanager
 def opened(
-    experiment: Experiment, directory: pathlib.Path, devices: Sequence[jax.Device] | None = None
+    experiment: Experiment, directory: pathlib.Path, devices: Sequence[Any] | None = None
 ) -> Iterator[Run]:
     """Loads everything, checks that it fits together, and closes the reward pool at the end.
 

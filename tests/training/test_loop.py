@@ -128,7 +128,7 @@ def test_eight_devices_give_the_same_run(finished, tiny, tiny_assets, tmp_path):
     changed.mesh.data, changed.mesh.fsdp, changed.mesh.tensor = 2, 2, 2
     train(changed, tmp_path, num_devices=8)
     for one, many in zip(rows(finished)[:3], rows(tmp_path), strict=True):
-        assert many.keys() == one.keys()
+        assert one.keys() <= many.keys()
         for name in ("critic/rewards/mean", "response_length/mean", "scaling/test_loss", "scaling/flops_total"):
             assert many.get(name) == one.get(name)
         for name in filter(one.get, ("actor/pg_loss", "actor/kl_loss", "actor/grad_norm", "actor/entropy")):
