@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from absl import app, flags
+from absl import app, flags, logging
 from ml_collections import config_flags
 
 _HELP_FLAGS = ("--help", "-h", "--helpshort", "--helpfull")
@@ -37,6 +37,7 @@ def run(main: Callable[[Sequence[str]], None], *, usage: str | None) -> None:
         return _parse_or_exit(argv)
 
     def guarded(argv: Sequence[str]) -> None:
+        logging.set_verbosity(logging.WARNING)  # libraries tell every save and every font at INFO
         try:
             if "config" in flags.FLAGS and flags.FLAGS["config"].value is None:
                 raise ValueError("give --config=FILE:variant, e.g. --config=configs/ladder_cpu.py (--help lists all)")

@@ -40,7 +40,7 @@ def size_colors(count: int) -> list:
 def log_loss_axis(axes: Axes, lowest: float, highest: float) -> None:
     """A logarithmic loss axis with ticks at plain numbers, however little the loss spans."""
     axes.set_yscale("log")
-    low, high = lowest * 0.97, min(highest * 1.03, 1.03)
+    low, high = lowest * 0.93, min(highest * 1.08, 1.03)
     axes.set_ylim(low, high)
     span = high / low
     step = 0.02 if span < 1.2 else 0.05 if span < 1.6 else 0.1
