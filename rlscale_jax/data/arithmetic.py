@@ -3,7 +3,7 @@ r"""A synthetic arithmetic task with worked solutions, some of them wrong, for t
 A question is a fold over a few numbers, `47+8-5=`; its worked solution goes from left to right, in the way
 pupils chain equations, and boxes the result: `47+8=55-5=50;\boxed{50}`. The level is the number of operations.
 Each step stands beside the numbers it works on, so that small models learn it within a minute on a CPU.
-(With running values only, `55;50;`, models of up to a million parameters were then still close to chance.)
+(Running values alone, `55;50;`, left a model of a million parameters near chance after 400 batches of 64.)
 
 The corpus that base models are pretrained on is of mixed quality, as real corpora are: a share `slip_rate` of
 its solutions contains one slip of a kind that people make (`SLIPS`), after which the author goes on correctly.

@@ -10,7 +10,7 @@ from rlscale_jax.data import arithmetic
 from rlscale_jax.data.arithmetic import TRAINED, TRANSFER, Question, draw_question, make_task, worked_solution
 from rlscale_jax.experiment.config import TaskConfig
 
-SMALL = TaskConfig(num_corpus=3000, num_train=1000, num_heldout=200, max_level=3)
+SMALL = TaskConfig(num_corpus=1500, num_train=600, num_heldout=100, max_level=3)
 FORM = re.compile(r"(\d+)([-+^]\d=\d+)+;\\boxed\{(\d+)\}")
 
 
@@ -120,7 +120,7 @@ def test_families_and_levels(task):
 def test_seed_decides_and_sizes_do_not_move_the_heldout_set(task):
     assert make_task(SMALL) == task
     assert make_task(dataclasses.replace(SMALL, seed=1)).heldout != task.heldout
-    larger = make_task(dataclasses.replace(SMALL, num_corpus=4000, num_train=1200))
+    larger = make_task(dataclasses.replace(SMALL, num_corpus=1600, num_train=700))
     assert larger.heldout == task.heldout
     assert larger.train[: len(task.train)] == task.train
 
@@ -142,7 +142,7 @@ def test_impossible_settings_name_the_field(change, message):
 
 def test_too_small_a_space_is_an_error():
     with pytest.raises(ValueError, match="different questions"):
-        arithmetic._distinct(np.random.default_rng(0), ("largest",), 20_000, max_level=1)
+        arithmetic._distinct(np.random.default_rng(0), ("largest",), 200, max_level=1)
 
 
 def test_unknown_family_and_level():
