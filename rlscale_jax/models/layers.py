@@ -13,6 +13,7 @@ from flax import nnx
 
 from rlscale_jax.models import rotary
 from rlscale_jax.models.architecture import Architecture
+from rlscale_jax.models.backward import dense, swiglu
 from rlscale_jax.models.mesh import constrain_residual, constrain_rows
 
 # attend(q [..., T, N, H], k [..., T, K, H], v [..., T, K, H], layer_input) -> (out [..., T, N, H], layer_output)
@@ -28,7 +29,7 @@ class Linear(nnx.Module):
             self.bias = nnx.Param(jnp.zeros((out_size,), jnp.float32))
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        y = x @ self.kernel[...].astype(x.dtype)
+        y = dense(x, self.kernel[...])
         return y + self.bias[...].astype(x.dtype) if hasattr(self, "bias") else y
 
 
@@ -76,7 +77,7 @@ class Block(nnx.Module):
         out, layer_output = attend(q, k, v, layer_input)
         x = constrain_residual(x + self.o(out.reshape(*x.shape[:-1], -1)))
         y = self.mlp_norm(x)
-        y = constrain_rows(jax.nn.silu(self.gate(y)) * self.up(y), "mlp")
+        y = constrain_rows(swiglu(self.gate(y), self.up(y)), "mlp")
         return constrain_residual(x + self.down(y)), layer_output
 
     def _heads(self, x: jax.Array) -> jax.Array:
