@@ -1,4 +1,4 @@
-"""The least time a rollout can take: FLOPs and bytes of the algorithm over what the machine can do."""
+"""The least time a rollout or an update can take: FLOPs and bytes of the algorithm over what the machine can do."""
 
 import dataclasses
 import time
@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.workloads import Rollout
+from benchmarks.workloads import Rollout, Update
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -68,3 +68,33 @@ def rollout_secs(work: Rollout, machine: Machine) -> float:
         moved = weights * size + slot_bytes * (groups * work.prompt_tokens + rows * step)
         secs += max(flops / machine.flops, moved / machine.bytes)
     return secs
+
+
+def update_secs(work: Update, machine: Machine) -> float:
+    """The step of a workload with every sequence's own prompt: forward, backward (twice that), AdamW's traffic.
+
+    With a rollout: its own floor and one more forward, by the reference. Recomputation and the sharing of prompts are
+    choices of a contender; the floor leaves both out.
+    """
+    shape, length = work.shape, work.prompt_tokens + work.new_tokens
+    weights = shape.layer_weights + shape.head_weights
+    sequences = work.num_prompts * work.num_samples
+    attention = 2 * shape.num_layers * shape.num_heads * shape.head_dim * length**2
+    forward = (2 * weights * work.num_tokens + attention * sequences) / machine.flops
+    adamw = 8 * 4 * weights / machine.bytes  # parameters, gradient and two moments, each read and written in float32
+    if not work.with_rollout:
+        return 3 * forward + adamw
+    rollout = Rollout(
+        shape=shape,
+        num_prompts=work.num_prompts,
+        num_samples=work.num_samples,
+        prompt_tokens=work.prompt_tokens,
+        new_tokens=work.new_tokens,
+        dtype=work.dtype,
+    )
+    return 4 * forward + adamw + rollout_secs(rollout, machine)
+
+
+def update_flops(work: Update) -> float:
+    """Forward and backward of the model, without recomputation: what a model FLOPs utilisation counts."""
+    return update_secs(dataclasses.replace(work, with_rollout=False), Machine(flops=1.0, bytes=float("inf")))

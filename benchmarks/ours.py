@@ -1,11 +1,14 @@
-"""This project's own rollout on a workload, as a contender for `measure`."""
+"""This project's own rollout and update on a workload, as contenders for `measure`."""
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from benchmarks import workloads
+from rlscale_jax.experiment.config import GrpoConfig, OptimizerConfig
 from rlscale_jax.models import Architecture, Model, decoder
 from rlscale_jax.sampler import generate, lay_out
+from rlscale_jax.training import batch, update
 
 
 class Rollout:
@@ -29,6 +32,67 @@ class Rollout:
         )
         assert (rollouts.lengths == self.limits).all()
         self.stats = rollouts.stats
+
+
+class Update:
+    """Each call does one whole step: rollout and reference where the workload has them, then the update."""
+
+    def __init__(self, work: workloads.Update):
+        self.work, self.step = work, 0
+        model = random_model(work.shape)
+        self.config = GrpoConfig(
+            prompts_per_step=work.num_prompts,
+            group_size=work.num_samples,
+            num_minibatches=1,
+            kl_coef=0.001 if work.with_rollout else 0.0,
+            remat="full" if work.remat else "none",
+            logprob_chunk_tokens=256,
+        )
+        self.architecture, dtype = model.architecture, jnp.dtype(work.dtype)
+        self.programs = update.build(self.architecture, self.config, OptimizerConfig(), compute_dtype=dtype)
+        self.reference = jax.tree.map(jnp.copy, model.params) if work.with_rollout else None
+        self.state = self.programs.init_state(model.params)
+        self.rng = np.random.default_rng(0)
+
+    def __call__(self) -> None:
+        self.step += 1
+        minibatch = self._sampled() if self.work.with_rollout else [self._given()]
+        self.state, metrics = self.programs.update(self.state, minibatch)
+        assert np.isfinite(metrics["actor/grad_norm"])
+        jax.block_until_ready(self.state)
+
+    def _sampled(self) -> list[batch.RolloutBatch]:
+        work = self.work
+        prompts = self._tokens(work.num_prompts, work.prompt_tokens).tolist()
+        rollouts = generate(
+            Model(self.architecture, self.state["params"]),
+            prompts,
+            num_samples=work.num_samples,
+            max_new_tokens=work.new_tokens,
+            temperature=1.0,
+            eos_ids=(),
+            seed=self.step,
+        )
+        rewards = (rollouts.tokens % 2 == 0).mean(axis=-1)
+        whole = batch.make_batch(rollouts, prompts, rewards, self.config)
+        return self.programs.with_logprobs(batch.split(whole, self.config), ref_params=self.reference)[0]
+
+    def _given(self) -> batch.RolloutBatch:
+        """Tokens as they come: the prompt is a sequence's first token, the rest one completion of advantage 1."""
+        work = self.work
+        completions = (work.num_prompts, 1)
+        return batch.RolloutBatch(
+            prompt_tokens=self._tokens(work.num_prompts, work.prompt_tokens),
+            prompt_lengths=np.full(work.num_prompts, work.prompt_tokens, np.int32),
+            completion_tokens=self._tokens(*completions, work.new_tokens),
+            completion_lengths=np.full(completions, work.new_tokens, np.int32),
+            advantages=np.ones(completions, np.float32),
+            sampler_logprobs=np.zeros((*completions, work.new_tokens), np.float32),
+            loss_mask=np.ones(completions, bool),
+        )
+
+    def _tokens(self, *shape: int) -> np.ndarray:
+        return self.rng.integers(3, self.work.shape.vocab_size, shape, dtype=np.int32)
 
 
 def random_model(shape: workloads.Shape) -> Model:

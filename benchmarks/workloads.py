@@ -1,4 +1,4 @@
-"""The rollout workloads: model shapes, prompts, lengths. No framework imports: peers read this too."""
+"""The workloads of rollouts and updates: model shapes, prompts, lengths. No framework imports: peers read this too."""
 
 import dataclasses
 
@@ -72,4 +72,45 @@ ROLLOUTS = {
     "W2": Rollout(shape=QWEN_0_5B, num_prompts=8, num_samples=1, prompt_tokens=64, new_tokens=64),
     "W5": Rollout(shape=SMALL, num_prompts=32, num_samples=8, prompt_tokens=32, new_tokens=64, longest=512),
     "W6": Rollout(shape=QWEN_1_5B, num_prompts=64, num_samples=8, prompt_tokens=256, new_tokens=512, dtype="bfloat16"),
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Update:
+    """One optimiser step of AdamW, `with_rollout` after sampling its completions and scoring them by a reference.
+
+    Without a rollout the batch is P sequences of prompt_tokens + new_tokens, every token but the first in the loss.
+    """
+
+    shape: Shape
+    num_prompts: int
+    num_samples: int
+    prompt_tokens: int
+    new_tokens: int
+    with_rollout: bool
+    dtype: str = "float32"
+    remat: bool = False
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens that go through the model where every sequence has its own prompt: the same for every contender."""
+        return self.num_prompts * self.num_samples * (self.prompt_tokens + self.new_tokens)
+
+
+UPDATES = {
+    "W3": Update(shape=SMALL, num_prompts=16, num_samples=8, prompt_tokens=32, new_tokens=64, with_rollout=True),
+    "W4": Update(shape=QWEN_0_5B, num_prompts=2, num_samples=1, prompt_tokens=1, new_tokens=511, with_rollout=False),
+    "W4-remat": Update(
+        shape=QWEN_0_5B, num_prompts=2, num_samples=1, prompt_tokens=1, new_tokens=511, with_rollout=False, remat=True
+    ),
+    "W7": Update(
+        shape=QWEN_1_5B,
+        num_prompts=8,
+        num_samples=1,
+        prompt_tokens=1,
+        new_tokens=2047,
+        with_rollout=False,
+        dtype="bfloat16",
+        remat=True,
+    ),
 }

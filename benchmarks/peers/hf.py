@@ -16,7 +16,7 @@ def main(name: str) -> None:
     work = workloads.ROLLOUTS[name]
     torch.set_num_threads(int(os.environ["BENCH_THREADS"]))
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = _model(work).to(device)
+    model = build(work.shape, work.dtype).to(device).eval()
     prompts = torch.tensor(work.prompts()).repeat_interleave(work.num_samples, 0).to(device)
     settings = {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0, "pad_token_id": 0}
     num_new = int(work.limits().max())
@@ -29,8 +29,8 @@ def main(name: str) -> None:
         measure.serve(generate)
 
 
-def _model(work: workloads.Rollout) -> Qwen2ForCausalLM:
-    shape = work.shape
+def build(shape: workloads.Shape, dtype: str) -> Qwen2ForCausalLM:
+    """Random weights of a shape."""
     config = Qwen2Config(
         hidden_size=shape.hidden_size,
         num_hidden_layers=shape.num_layers,
@@ -45,7 +45,7 @@ def _model(work: workloads.Rollout) -> Qwen2ForCausalLM:
         pad_token_id=None,
     )
     torch.manual_seed(0)
-    return Qwen2ForCausalLM(config).to(getattr(torch, work.dtype)).eval()
+    return Qwen2ForCausalLM(config).to(getattr(torch, dtype))
 
 
 if __name__ == "__main__":

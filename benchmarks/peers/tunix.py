@@ -45,7 +45,7 @@ def main(name: str) -> None:
         num_kv_heads=shape.num_kv_heads,
         head_dim=shape.head_dim,
     )
-    engine = sampler.Sampler(_model(work), Ids(), cache)
+    engine = sampler.Sampler(build(work.shape, work.dtype), Ids(), cache)
     prompts = [" ".join(map(str, prompt)) for prompt in work.prompts() for _ in range(work.num_samples)]
 
     def generate():
@@ -63,8 +63,9 @@ def main(name: str) -> None:
     measure.serve(generate)
 
 
-def _model(work: workloads.Rollout) -> qwen2.Qwen2:
-    shape, dtype = work.shape, jnp.dtype(work.dtype)
+def build(shape: workloads.Shape, dtype_name: str, *, remat: bool = False) -> qwen2.Qwen2:
+    """Random weights of a shape."""
+    dtype = jnp.dtype(dtype_name)
     config = qwen2.ModelConfig(
         num_layers=shape.num_layers,
         vocab_size=shape.vocab_size,
@@ -78,6 +79,7 @@ def _model(work: workloads.Rollout) -> qwen2.Qwen2:
         use_tied_embedding=True,
         dtype=dtype,
         param_dtype=dtype,
+        remat_config=qwen2.RematConfig.DECODER if remat else qwen2.RematConfig.NONE,
     )
     model = qwen2.Qwen2(config, rngs=nnx.Rngs(params=0))
     rng = np.random.default_rng(0)

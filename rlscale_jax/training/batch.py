@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import jax
 import numpy as np
@@ -23,10 +23,17 @@ Array = jax.Array | np.ndarray  # on the host until a program takes it
 class RolloutsLike(Protocol):
     """The fields of `sampler.Rollouts` that an update needs."""
 
-    tokens: Any  # [P G T] int32
-    lengths: Any  # [P G] int32
-    logprobs: Any  # [P G T] float32, at temperature 1
-    finish: Any  # [P G], 0: ended by an eos token
+    @property
+    def tokens(self) -> np.ndarray: ...  # [P G T] int32
+
+    @property
+    def lengths(self) -> np.ndarray: ...  # [P G] int32
+
+    @property
+    def logprobs(self) -> np.ndarray: ...  # [P G T] float32, at temperature 1
+
+    @property
+    def finish(self) -> np.ndarray: ...  # [P G], 0: ended by an eos token
 
 
 @jax.tree_util.register_dataclass
