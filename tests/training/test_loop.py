@@ -132,7 +132,7 @@ def test_eight_devices_give_the_same_run(finished, tiny, tiny_assets, tmp_path):
         for name in ("critic/rewards/mean", "response_length/mean", "scaling/test_loss", "scaling/flops_total"):
             assert many.get(name) == one.get(name)
         for name in filter(one.get, ("actor/pg_loss", "actor/kl_loss", "actor/grad_norm", "actor/entropy")):
-            assert many[name] == pytest.approx(one[name], rel=1e-3, abs=1e-6)
+            assert many[name] == pytest.approx(one[name], rel=1e-3, abs=1e-4)
 
 
 def test_an_impossible_mesh_is_refused_before_anything_is_loaded(tiny, tiny_assets, tmp_path):
