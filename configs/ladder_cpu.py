@@ -76,7 +76,7 @@ def get_config(variant: str = "") -> Experiment | Study:
     if variant in SIZES:
         return member(variant)
     if variant == "smoke":
-        return Study(name="ladder_smoke", members=(member("d24", 20), member("d40", 20)), parallel_runs=2)
+        return Study(name="ladder_smoke", members=(member("d24", 10), member("d40", 10)), parallel_runs=2)
     if variant:
         raise ValueError(f"variant {variant!r} is unknown; use smoke or a size: {', '.join(SIZES)}")
     return Study(name="ladder", members=tuple(member(name) for name in SIZES), parallel_runs=2)
