@@ -87,7 +87,13 @@ def build(
     def logprobs(params, batch):
         hidden = forward(params, batch)
         head = decoder.lm_head(params).astype(hidden.dtype)
-        scored = scoring.token_logprobs(hidden, head, batch.completion_tokens, chunk_tokens=config.logprob_chunk_tokens)
+        scored = scoring.token_logprobs(
+            hidden,
+            head,
+            batch.completion_tokens,
+            chunk_tokens=config.logprob_chunk_tokens,
+            num_shards=_num_shards(),
+        )
         return jnp.where(_is_real(batch), scored, 0.0)
 
     def objective(params, batch):
