@@ -8,6 +8,8 @@ since the compiler cannot split a kernel. Source: jax.experimental.pallas.ops.tp
 
 import functools
 import math
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -101,7 +103,7 @@ def _segments(lengths, num_prefix: int, num_own: int) -> kernel.SegmentIds:
     return kernel.SegmentIds(q=jnp.ones((lengths.shape[0], num_own), jnp.int32), kv=real.astype(jnp.int32))
 
 
-def _kernel(num_heads: int, num_queries: int, offset: int, interpret: bool):
+def _kernel(num_heads: int, num_queries: int, offset: int, interpret: bool) -> Callable[..., Any]:
     """Queries of `num_heads` heads over offset + num_queries keys of one head, each seeing up to its own place."""
     shape = (num_queries, offset + num_queries)
     block_q, block_kv = (next(block for block in _BLOCKS if size % block == 0) for size in shape)

@@ -7,9 +7,7 @@ which sets the order; then candidates are compiled until one fits and `runners_u
 import copy
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterator
-
-import jax
+from collections.abc import Callable, Iterator, Sequence
 
 from rlscale_jax.experiment.config import Experiment
 from rlscale_jax.models import Architecture, sharding
@@ -52,7 +50,7 @@ def search(
     experiment: Experiment,
     architecture: Architecture,
     pod: Slice,
-    devices: list[jax.Device],
+    devices: Sequence,
     assumptions: Assumptions,
     *,
     runners_up: int = 2,
@@ -82,7 +80,7 @@ def search(
 
 
 def candidates(
-    experiment: Experiment, architecture: Architecture, pod: Slice, devices: list[jax.Device], assumptions: Assumptions
+    experiment: Experiment, architecture: Architecture, pod: Slice, devices: Sequence, assumptions: Assumptions
 ) -> list[Candidate]:
     """Possible layouts, by the first estimate: what seems to fit before what does not, faster before slower."""
     found = []
