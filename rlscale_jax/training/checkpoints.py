@@ -26,7 +26,8 @@ class RunCheckpoints:
 
     def __init__(self, directory: str | pathlib.Path, config: CheckpointConfig):
         self._config = config
-        self._directory = str(directory)
+        text = str(directory)  # Orbax takes absolute paths and URLs only
+        self._directory = text if "://" in text else str(pathlib.Path(text).absolute())
         self._last_save = time.monotonic()
         keep: list[Any] = [_policies.LatestN(config.keep_last)]
         if config.keep_every:

@@ -40,7 +40,7 @@ def train(experiment: Experiment, directory: pathlib.Path, *, devices: Sequence[
 
 def _train(experiment: Experiment, parts: run.Run, rundir: RunDir) -> None:
     records = RecordFile(rundir.metrics)
-    saves = checkpoints.RunCheckpoints(rundir.checkpoints.absolute(), experiment.checkpoint)
+    saves = checkpoints.RunCheckpoints(rundir.checkpoints, experiment.checkpoint)
     progress = Progress(f"{experiment.name} seed {experiment.seed}", experiment.num_steps, log_path=rundir.log)
     state, counters, done = _restore(parts, saves)
     for file in (records, RecordFile(rundir.outcomes), RecordFile(rundir.rollouts)):

@@ -73,6 +73,14 @@ def test_a_damaged_newest_checkpoint_is_set_aside_for_the_one_before(tmp_path, d
     again.close()
 
 
+def test_a_relative_directory_will_do(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    saves = checkpoints.RunCheckpoints("some/where", CheckpointConfig())
+    saves.save(1, fresh_state(), {})
+    saves.close()
+    assert (tmp_path / "some" / "where" / "1").is_dir()
+
+
 def test_no_checkpoint_gives_none(tmp_path):
     saves = opened(tmp_path)
     assert saves.restore(checkpoints.abstract(fresh_state())) is None
