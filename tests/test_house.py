@@ -110,8 +110,8 @@ def tree() -> str:
         lines.append(f"{folder.relative_to(ROOT)}/")
         files = [p for p in folder.rglob("*") if p.suffix in (".py", ".sh") and "__pycache__" not in p.parts]
         files = [p for p in files if p.name != "__init__.py" or purpose(p)]
-        for path in sorted(files, key=lambda p: (len(p.relative_to(folder).parts) > 1, p)):
-            lines.append(f"  {path.relative_to(folder)!s:<28} {purpose(path)}")
+        files.sort(key=lambda p: (len(p.relative_to(folder).parts) > 1, p))
+        lines.extend(f"  {path.relative_to(folder)!s:<28} {purpose(path)}" for path in files)
     return "\n".join(lines) + "\n"
 
 

@@ -105,9 +105,7 @@ class Run:
 
 
 @contextlib.contextmanager
-def opened(
-    experiment: Experiment, directory: pathlib.Path, devices: Sequence[Any] | None = None
-) -> Iterator[Run]:
+def opened(experiment: Experiment, directory: pathlib.Path, devices: Sequence[Any] | None = None) -> Iterator[Run]:
     """Loads everything, checks that it fits together, and closes the reward pool at the end.
 
     `devices` (all, by default) are laid out as `experiment.mesh` says; the mesh is set while the run is open.
