@@ -1,14 +1,18 @@
 """Published checkpoints (config.json and *.safetensors) to a Model on a mesh.
 
-Weights stream: a thread reads the next tensor while this one is cut, transposed and written into its layer's slot of
-the host's own shards of a stacked array; full shards go to their devices before the next array is begun (on CPU they
-are the array, uncopied). The host holds two tensors beside the local shards, however deep the model.
+Weights stream: two threads each read one tensor, cut and transpose it, and write it into its layer's slot of the
+host's own shards of a stacked array; full shards go to their devices before the next array is begun (on CPU they are
+the array, uncopied). The host holds two tensors beside the local shards, however deep the model.
 """
 
 import concurrent.futures
+import contextlib
+import dataclasses
 import functools
 import math
-from collections.abc import Iterator, Sequence
+import mmap
+import queue
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -24,7 +28,7 @@ from rlscale_jax.models.hf_names import TIED_COPY, Leaf
 from rlscale_jax.models.model import Model
 from rlscale_jax.models.tensor_files import StoredTensor
 
-_ALIGNMENT = 64  # bytes; what XLA on CPU asks of memory that it takes over uncopied
+_NUM_THREADS = 2
 _BLOCK = 128  # columns transposed at a time, to stay in the cache
 
 
@@ -58,12 +62,12 @@ def load_pretrained(path: epath.PathLike, *, dtype: Any, mesh: Mesh | None = Non
     stored = _checked(architecture, path)
     leaves = hf_names.leaves(architecture)
     params: Params = {}
-    tensors = _read_ahead([stored[name] for leaf in leaves for name in leaf.names])
-    for leaf, place in zip(leaves, places, strict=True):
-        kinds = [stored[name].dtype for name in leaf.names]
-        target = np.dtype(functools.reduce(jnp.promote_types, kinds) if dtype is None else dtype)
-        node = functools.reduce(lambda tree, key: tree.setdefault(key, {}), leaf.path[:-1], params)
-        node[leaf.path[-1]] = _place(leaf, tensors, target, place)
+    with _readers(max(tensor.num_bytes for tensor in stored.values())) as readers:
+        for leaf, place in zip(leaves, places, strict=True):
+            kinds = [stored[name].dtype for name in leaf.names]
+            target = np.dtype(functools.reduce(jnp.promote_types, kinds) if dtype is None else dtype)
+            node = functools.reduce(lambda tree, key: tree.setdefault(key, {}), leaf.path[:-1], params)
+            node[leaf.path[-1]] = _load_leaf(leaf, stored, target, place, readers)
     return Model(architecture, params)
 
 
@@ -83,41 +87,52 @@ def _is_copy(stored: dict[str, StoredTensor], name: str, original: str) -> bool:
     return np.array_equal(stored[name].read().view(np.uint8), stored[original].read().view(np.uint8))
 
 
-def _read_ahead(stored: Sequence[StoredTensor]) -> Iterator[np.ndarray]:
-    """Tensor after tensor; each is overwritten when the next but one is asked for."""
-    scratch = [np.empty(max(tensor.num_bytes for tensor in stored), np.uint8) for _ in range(2)]
-    with concurrent.futures.ThreadPoolExecutor(1) as reader:
-        pending = reader.submit(stored[0].read, scratch[0])
-        for number, following in enumerate([*stored[1:], None], start=1):
-            tensor = pending.result()
-            if following is not None:
-                pending = reader.submit(following.read, scratch[number % 2])
-            yield tensor
+@dataclasses.dataclass(frozen=True)
+class _Readers:
+    """Threads, and one piece of memory for each, used again and again: fresh pages cost as much as reading."""
+
+    threads: concurrent.futures.Executor
+    scratch: queue.SimpleQueue
 
 
-def _place(leaf: Leaf, tensors: Iterator[np.ndarray], dtype: np.dtype, place: Sharding) -> jax.Array:
-    """The next `len(leaf.names)` tensors as one array of the params."""
+@contextlib.contextmanager
+def _readers(largest_bytes: int) -> Iterator[_Readers]:
+    scratch = queue.SimpleQueue()
+    for _ in range(_NUM_THREADS):
+        scratch.put(_memory((largest_bytes,), np.dtype(np.uint8)))
+    with concurrent.futures.ThreadPoolExecutor(_NUM_THREADS) as threads:
+        yield _Readers(threads, scratch)
+
+
+def _load_leaf(
+    leaf: Leaf, stored: dict[str, StoredTensor], dtype: np.dtype, place: Sharding, readers: _Readers
+) -> jax.Array:
+    """The leaf's tensors as one array of the params."""
     one = leaf.shape[::-1] if leaf.transposed else leaf.shape
     shape = (len(leaf.names), *one) if leaf.stacked else one
     indices = {device: index or () for device, index in place.addressable_devices_indices_map(shape).items()}
-    shards = {str(index): (index, _aligned(place.shard_shape(shape), dtype)) for index in indices.values()}
-    for layer in range(len(leaf.names)):
-        tensor = next(tensors)
-        tensor = tensor.T if leaf.transposed else tensor
-        for index, shard in shards.values():
-            if leaf.stacked:
-                _copy(tensor[index[1:]], shard[layer])
-            else:
-                _copy(tensor[index], shard)
+    shards = {str(index): (index, _memory(place.shard_shape(shape), dtype)) for index in indices.values()}
+
+    def fill(layer: int) -> None:
+        scratch = readers.scratch.get()
+        try:
+            tensor = stored[leaf.names[layer]].read(scratch)
+            tensor = tensor.T if leaf.transposed else tensor
+            for index, shard in shards.values():
+                _copy(tensor[index[1:]] if leaf.stacked else tensor[index], shard[layer] if leaf.stacked else shard)
+        finally:
+            readers.scratch.put(scratch)
+
+    for _ in readers.threads.map(fill, range(len(leaf.names))):
+        pass  # raises what went wrong in a thread
     arrays = [jax.device_put(shards[str(index)][1], device) for device, index in indices.items()]
     return jax.make_array_from_single_device_arrays(shape, place, jax.block_until_ready(arrays))
 
 
-def _aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    num_bytes = math.prod(shape) * dtype.itemsize
-    memory = np.empty(num_bytes + _ALIGNMENT, np.uint8)
-    start = -memory.ctypes.data % _ALIGNMENT
-    return memory[start : start + num_bytes].view(dtype).reshape(shape)
+def _memory(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """Fresh whole pages: XLA on CPU takes aligned memory over uncopied; numpy's own asks for huge pages, which a
+    busy machine must first compact."""
+    return np.frombuffer(mmap.mmap(-1, math.prod(shape) * dtype.itemsize), dtype).reshape(shape)
 
 
 def _copy(source: np.ndarray, target: np.ndarray) -> None:
