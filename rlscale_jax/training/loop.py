@@ -4,16 +4,19 @@ Everything random is keyed by (seed, step), so a run that was killed and goes on
 was not.
 """
 
+import contextlib
 import pathlib
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+import jax
+
 from rlscale_jax.experiment.config import Experiment
 from rlscale_jax.experiment.records import RecordFile
 from rlscale_jax.models import Model
-from rlscale_jax.training import checkpoints, metrics, run
+from rlscale_jax.training import checkpoints, locks, metrics, run
 from rlscale_jax.training.collect import Collected, collect
 from rlscale_jax.training.metrics import Counters
 from rlscale_jax.training.progress import Progress
@@ -33,9 +36,11 @@ def train(experiment: Experiment, directory: pathlib.Path, *, devices: Sequence[
     rundir.open(experiment)
     if rundir.finished_steps() >= experiment.num_steps:
         return
-    with run.opened(experiment, directory, devices) as parts:
+    # Of a pod's hosts one holds the lock: a second start of the same run waits until the first has ended.
+    lock = locks.exclusive(rundir.metrics) if jax.process_index() == 0 else contextlib.nullcontext()
+    with lock, run.opened(experiment, directory, devices) as parts:
         _train(experiment, parts, rundir)
-    rundir.mark_finished(experiment.num_steps)
+        rundir.mark_finished(experiment.num_steps)
 
 
 def _train(experiment: Experiment, parts: run.Run, rundir: RunDir) -> None:
