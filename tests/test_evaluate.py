@@ -1,4 +1,4 @@
-"""The command: a trained run's checkpoint gives the outcomes of the run's own evaluation; mistakes end with one line."""
+"""The command: a run's checkpoint gives the outcomes of its own evaluation; mistakes end with one line."""
 
 import importlib.util
 import json

@@ -5,7 +5,9 @@ OUT/responses/NAME.jsonl    one response a line, in the order of the set, append
 OUT/results.json            all figures, once the sets that were asked for are done
 """
 
+import contextlib
 import datetime
+import fcntl
 import json
 import pathlib
 from collections.abc import Iterator, Sequence
@@ -54,16 +56,27 @@ class Journal:
                 + "\n".join(f"  {change}" for change in changes)
             )
 
-    def open(self, settings: dict[str, Any]) -> None:
-        """Checks the settings and keeps them; sets that were evaluated before, but are not asked for now, stay."""
+    @contextlib.contextmanager
+    def opened(self, settings: dict[str, Any]) -> Iterator[None]:
+        """Keeps the settings and holds the directory; sets evaluated before, but not asked for now, stay.
+
+        Raises: ValueError as `check`, or where another process writes here.
+        """
         self.check(settings)
-        sets = self._kept.get(_SETS, {}) | settings[_SETS]
-        self._kept = {**settings, "date": self.date.isoformat(), _SETS: sets}
-        write_json(self._settings, self._kept)
-        for name in settings[_SETS]:
-            file = self._file(name)
-            file.cut_after(settings["step"])  # drops a line that was cut short
-            self._done[name] = {_key(row) for row in file.rows()}
+        self.directory.mkdir(parents=True, exist_ok=True)
+        with (self.directory / "lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise ValueError(f"{self.directory}: another process evaluates into it at this moment") from None
+            sets = self._kept.get(_SETS, {}) | settings[_SETS]
+            self._kept = {**settings, "date": self.date.isoformat(), _SETS: sets}
+            write_json(self._settings, self._kept)
+            for name in settings[_SETS]:
+                file = self._file(name)
+                file.cut_after(settings["step"])  # drops a line that was cut short
+                self._done[name] = {_key(row) for row in file.rows()}
+            yield
 
     def lacks(self, name: str, problems: Sequence[Problem], num_samples: int) -> bool:
         """Whether a response to one of these problems is still to come."""

@@ -53,7 +53,7 @@ def evaluate(request: Request, *, progress: Callable[[int], Progress]) -> dict[s
     """
     experiment = request.experiment
     if jax.process_count() > 1:
-        raise ValueError("an evaluation runs on one host; give its devices to --config.mesh")
+        raise ValueError("an evaluation runs on one host; start it on one, whose devices --config.mesh lays out")
     mesh = meshes.make_mesh(experiment.mesh)
     journal = Journal(request.out)
     model = subject.find(request.checkpoint, today=journal.date)
@@ -63,7 +63,7 @@ def evaluate(request: Request, *, progress: Callable[[int], Progress]) -> dict[s
     journal.check(settings)
     with _pool(experiment) as pool:
         weights, step = model.load(dtype=jnp.dtype(experiment.model.compute_dtype), mesh=mesh)
-        journal.open({**settings, "step": step, "fingerprint": subject.fingerprint(weights)})
+        settings |= {"step": step, "fingerprint": subject.fingerprint(weights)}
         scorer = Scorer(
             model=sampler.lay_out(weights),
             tokenizer=model.tokenizer,
@@ -74,8 +74,12 @@ def evaluate(request: Request, *, progress: Callable[[int], Progress]) -> dict[s
             wave_sequences=experiment.sampling.wave_sequences,
         )
         del weights
-        _sample_and_grade(scorer, sets, journal, chunk_sequences=request.chunk_sequences, progress=progress)
-    num_samples = experiment.evaluation.num_samples
+        with journal.opened(settings):
+            _sample_and_grade(scorer, sets, journal, chunk_sequences=request.chunk_sequences, progress=progress)
+            return _figures(sets, journal, experiment.evaluation.num_samples)
+
+
+def _figures(sets: Sequence[ProblemSet], journal: Journal, num_samples: int) -> dict[str, summary.Figures]:
     figures = {one.name: summary.summarize(journal.rows(one.name), one, num_samples=num_samples) for one in sets}
     journal.write_results(figures)
     return figures
@@ -114,7 +118,6 @@ def _check(request: Request, model: Subject, sets: Sequence[ProblemSet]) -> None
                 f"{one.name}: a prompt of {one.longest_prompt_tokens} tokens and evaluation.max_new_tokens = "
                 f"{config.max_new_tokens} make {total}; the model's limit is {limit} positions"
             )
-
     weak_allowed = request.experiment.allow_weak_sandbox
     if any("code" in one.domains for one in sets) and not weak_allowed and (missing := sandbox.missing_isolation()):
         raise ValueError(

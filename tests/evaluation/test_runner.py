@@ -237,6 +237,20 @@ def test_what_cannot_be_is_said_before_weights_are_read(request_for, experiment,
     assert not request.out.exists()
 
 
+def test_two_evaluations_do_not_write_into_one_directory(request_for, monkeypatch):
+    start = scoring.Scorer.start
+
+    def start_another(self, problems, *, source):
+        with pytest.raises(ValueError, match="another process evaluates into it"):
+            runner.evaluate(request_for(), progress=Silent)
+        monkeypatch.setattr(scoring.Scorer, "start", start)
+        return start(self, problems, source=source)
+
+    monkeypatch.setattr(scoring.Scorer, "start", start_another)
+    runner.evaluate(request_for(), progress=Silent)
+    assert len(rows(request_for().out)) == 54
+
+
 def test_programs_need_isolation(request_for, experiment, monkeypatch, tmp_path):
     (tmp_path / "programs.jsonl").write_text('{"prompt": "1+1=", "answer": "x", "data_source": "codegen__mine"}\n')
     monkeypatch.setattr(runner.sandbox, "missing_isolation", lambda: "no namespaces")
