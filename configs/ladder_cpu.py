@@ -5,8 +5,8 @@
     python -m rlscale_jax.train --config=configs/ladder_cpu.py:d64 --workdir=runs/one         one member
 
 Hardware: 2 CPU cores, 8 GiB; about 7 minutes (12 core-minutes). Expected, one seed: test loss
-.42 -> .31, .35 -> .21, .23 -> .04, .22 -> .04, .36 -> .08 from d24 to d160 (standard errors .01 to .02); k(N) saturates,
-K_max about .49, N0 about 43 thousand parameters.
+.42 -> .31, .35 -> .21, .23 -> .04, .22 -> .04, .36 -> .08 from d24 to d160 (standard errors .01 to .02); k(N)
+saturates, K_max about .49, N0 about 43 thousand parameters.
 
 How the base models are made, and why. Reinforcement learning elicits what a base model can do but does not do
 reliably, so the bases must have that: each is pretrained on worked solutions of which **half contain a slip** (a lost
