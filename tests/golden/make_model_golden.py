@@ -5,8 +5,8 @@
 
 Each folder holds a checkpoint as published ones look and `expected.npz`: tokens [B T], lengths [B], first_position,
 logits [B T V], logprobs of the next tokens [B T-1], greedy (tokens generated after row 0's first `greedy_prompt`),
-loss (mean over real next tokens) and grad_norms, one for every name in `grad_names`. All of float32 arithmetic on the
-weights as stored. Weights are large enough for sharp, distinct predictions.
+loss (mean over real next tokens), grad_norms, one for every name in `grad_names`: all of float32 arithmetic on the
+weights as stored; and bf16_distance, how far the reference's own bfloat16 log-probs are from these. Weights are large enough for sharp, distinct predictions.
 Also makes tests/golden/frequencies.npz: inverse rotary frequencies of the study's 11 models, whose public facts
 (config.json, parameter counts) are in published.json.
 """
@@ -131,8 +131,22 @@ def expected(folder: pathlib.Path, longest: int, first_position: int, seed: int)
         "first_position": np.int32(first_position),
         "logits": logits, "logprobs": logprobs, "greedy": greedy.numpy().astype(np.int32),
         "greedy_prompt": np.int32(GREEDY_PROMPT), "loss": np.float32(loss.item()),
+        "bf16_distance": np.float32(bf16_distance(folder, tokens, lengths, first_position, logprobs)),
         "grad_names": np.array(list(grads)), "grad_norms": np.array(list(grads.values()), np.float32),
     }  # fmt: skip
+
+
+def bf16_distance(folder: pathlib.Path, tokens, lengths, first_position: int, logprobs) -> float:
+    """Mean |log-prob in bfloat16 - log-prob in float32| over the real tokens: what the reference itself loses."""
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16, attn_implementation="eager").eval()
+    distances = []
+    for row, length in enumerate(lengths):
+        ids = torch.tensor(tokens[row : row + 1, :length])
+        positions = torch.arange(length)[None] + first_position
+        out = model(ids, position_ids=positions, use_cache=False).logits[0].float()
+        chosen = torch.log_softmax(out[:-1], -1).gather(-1, ids[0, 1:, None])[:, 0]
+        distances.append(np.abs(chosen.detach().numpy() - logprobs[row, : length - 1]))
+    return float(np.concatenate(distances).mean())
 
 
 def frequencies() -> dict[str, np.ndarray]:
