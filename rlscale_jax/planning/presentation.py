@@ -111,7 +111,7 @@ def _comparison(tried: list[tuple[str, Plan]]) -> Rows:
 def to_json(plan: Plan, *, notes: list[str], runners_up: list[tuple[str, Plan]]) -> str:
     """`fits` first; bytes, seconds, FLOPs as numbers."""
     best: dict[str, Any] = {"fits": plan.fits, "notes": notes, **_numbers(plan)}
-    best["tried"] = [{"layout": name, "fits": p.fits, **_numbers(p)} for name, p in runners_up]
+    best["tried"] = [{**_numbers(p), "layout": name, "fits": p.fits} for name, p in runners_up]
     return json.dumps(best, indent=1) + "\n"
 
 
