@@ -7,7 +7,7 @@ import numpy as np
 from benchmarks import workloads
 from rlscale_jax.experiment.config import GrpoConfig, OptimizerConfig
 from rlscale_jax.models import Architecture, Model, decoder
-from rlscale_jax.sampler import generate, lay_out
+from rlscale_jax.sampler import RolloutStats, generate, lay_out
 from rlscale_jax.training import batch, update
 
 
@@ -15,7 +15,8 @@ class Rollout:
     """Each call samples the whole workload with another seed."""
 
     def __init__(self, work: workloads.Rollout):
-        self.work, self.seed, self.stats = work, 0, None
+        self.work, self.seed = work, 0
+        self.stats: RolloutStats | None = None  # of the last call
         self.model = lay_out(random_model(work.shape), dtype=jnp.dtype(work.dtype))
         self.prompts, self.limits = work.prompts().tolist(), work.limits()
 

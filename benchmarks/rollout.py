@@ -30,6 +30,7 @@ def main() -> None:
     else:
         (series,), theirs = measure.alternate([measure.Contender(rollout)], rounds=arguments.rounds), None
     bound = floor.rollout_secs(work, floor.this_machine(arguments.threads or measure.num_cores()))
+    assert rollout.stats
     steps = rollout.stats.num_steps
     more = {
         "secs_per_step": round(series.secs(clock) / steps, 6),

@@ -3,6 +3,8 @@
 Every sequence of a batch runs until the longest ends; a prompt is repeated for its samples.
 """
 
+# pyright: reportMissingImports=false
+
 import sys
 
 import jax

@@ -3,6 +3,9 @@
 The softmax spans the parts without joining them: partial maxima, sums and outputs are combined.
 """
 
+import functools
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
@@ -31,21 +34,24 @@ def decode_attend(visible: Visible):
     return attend
 
 
-def _combine(parts):
-    high = parts[0][0]
-    for part in parts[1:]:
-        high = jnp.maximum(high, part[0])
-    scales = [jnp.exp(part[0] - high) for part in parts]
-    total = sum(part[1] * scale for part, scale in zip(parts, scales, strict=True))
-    out = sum(part[2] * scale[..., None] for part, scale in zip(parts, scales, strict=True))
-    return out / total[..., None]
+class Part(NamedTuple):
+    """A softmax over one part of the cache, unfinished, in float32."""
+
+    high: jax.Array  # [*rows R] greatest score
+    total: jax.Array  # [*rows R] sum of exp(score - high)
+    out: jax.Array  # [*rows R H] values summed by exp(score - high)
 
 
-def _part(q: Float[Array, "*rows R H"], part: KeysValues, filled: jax.Array):
-    """(max [*rows R], sum [*rows R], unnormalised output [*rows R H]) over one part of the cache, in float32.
+def _combine(parts: list[Part]) -> jax.Array:
+    high = functools.reduce(jnp.maximum, [part.high for part in parts])
+    scales = [jnp.exp(part.high - high) for part in parts]
+    total = sum(part.total * scale for part, scale in zip(parts, scales, strict=True))
+    out = sum(part.out * scale[..., None] for part, scale in zip(parts, scales, strict=True))
+    return jnp.asarray(out) / jnp.asarray(total)[..., None]
 
-    `filled`, for all or for each of the leading rows, says how many slots are visible.
-    """
+
+def _part(q: Float[Array, "*rows R H"], part: KeysValues, filled: jax.Array) -> Part:
+    """`filled`, for all or for each of the leading rows, says how many slots are visible."""
     scores = jnp.einsum("...rh,...hs->...rs", q, part.keys, preferred_element_type=jnp.float32) * q.shape[-1] ** -0.5
     filled = filled.reshape(*filled.shape, *[1] * (scores.ndim - filled.ndim))
     scores = jnp.where(jnp.arange(scores.shape[-1]) < filled, scores, MASKED)
@@ -53,10 +59,10 @@ def _part(q: Float[Array, "*rows R H"], part: KeysValues, filled: jax.Array):
     weights = jnp.exp(scores - high[..., None])
     dtype = part.values.dtype
     out = jnp.einsum("...rs,...sh->...rh", weights.astype(dtype), part.values, preferred_element_type=jnp.float32)
-    return high, jnp.sum(weights, axis=-1), out
+    return Part(high, jnp.sum(weights, axis=-1), out)
 
 
-def _prefix_part(q: Float[Array, "*rows R H"], part: KeysValues, filled: Int[Array, " U"]):
+def _prefix_part(q: Float[Array, "*rows R H"], part: KeysValues, filled: Int[Array, " U"]) -> Part:
     """The same over the prompt: all lanes of a unit are queries of one product."""
     num_units, heads = part.keys.shape[0], part.keys.shape[1:-2]
     queries = q.shape[-2:]
@@ -68,4 +74,4 @@ def _prefix_part(q: Float[Array, "*rows R H"], part: KeysValues, filled: Int[Arr
         a = a.reshape(num_units, *heads, lanes.shape[1], queries[0], *rest)
         return jnp.moveaxis(a, 1 + len(heads), 1).reshape(q.shape[0], *heads, queries[0], *rest)
 
-    return tuple(split(a) for a in _part(merged, part, filled))
+    return Part(*(split(a) for a in _part(merged, part, filled)))

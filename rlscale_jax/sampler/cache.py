@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 from rlscale_jax.models import mesh
@@ -23,8 +24,8 @@ from rlscale_jax.models import mesh
 class KeysValues(NamedTuple):
     """Arrays of one layer; [rows K ...] is [rows ...] where K is 1."""
 
-    keys: jax.Array  # [rows K H S]
-    values: jax.Array  # [rows K S H]
+    keys: jax.Array | np.ndarray  # [rows K H S]
+    values: jax.Array | np.ndarray  # [rows K S H]
 
 
 class LayerCache(NamedTuple):
@@ -54,7 +55,7 @@ def rows_shape(num_rows: int, num_kv_heads: int) -> tuple[int, ...]:
 def placed(cache: KeysValues) -> KeysValues:
     """The cache on a mesh: rows over the batch's axes, heads over `tensor`. Without a mesh, the cache itself."""
     heads = ("kv_heads",) if cache.keys.ndim == 4 else ()
-    return KeysValues(*(mesh.constrain(a, "batch", *heads, None, None) for a in cache))
+    return KeysValues(*(mesh.constrain(jnp.asarray(a), "batch", *heads, None, None) for a in cache))
 
 
 def empty(num_rows: int, num_kv_heads: int, head_dim: int, slots: int, dtype: jnp.dtype) -> KeysValues:

@@ -77,7 +77,8 @@ def lay_out(model: Model, dtype=None) -> Model:
 def _on_mesh(model: Model):
     """The context of the mesh that holds the parameters, if one does."""
     sharding = model.params["embed"]["embedding"].sharding
-    return jax.set_mesh(sharding.mesh) if isinstance(sharding, jax.sharding.NamedSharding) else nullcontext()
+    mesh = sharding.mesh if isinstance(sharding, jax.sharding.NamedSharding) else None
+    return jax.set_mesh(mesh) if isinstance(mesh, jax.sharding.Mesh) else nullcontext()
 
 
 def _checked(architecture: Architecture, *, prompts, num_samples, max_new_tokens, prompt_ids, wave_sequences, **rest):

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from rlscale_jax.models import attention as full_attention
 from rlscale_jax.models import decoder, mesh, sharding
@@ -22,15 +23,18 @@ from rlscale_jax.sampler.choice import Choice, Method, Parameters
 Prefix = History = Recent = list[KeysValues]  # one entry a layer
 
 
+Values = jax.Array | np.ndarray
+
+
 class Rows(NamedTuple):
     """The rows of a batch when a segment begins, each [B]."""
 
-    token: jax.Array  # int32, chosen but not yet fed
-    prompt_length: jax.Array  # int32
-    age: jax.Array  # int32: completion tokens fed so far
-    limit: jax.Array  # int32: most completion tokens
-    live: jax.Array  # bool
-    key: jax.Array  # uint32 [B 2]: key data of (seed, step, prompt id, sample)
+    token: Values  # int32, chosen but not yet fed
+    prompt_length: Values  # int32
+    age: Values  # int32: completion tokens fed so far
+    limit: Values  # int32: most completion tokens
+    live: Values  # bool
+    key: Values  # uint32 [B 2]: key data of (seed, step, prompt id, sample)
 
 
 class Written(NamedTuple):
@@ -113,13 +117,13 @@ def segment(
     ints, floats = (jnp.zeros((num_steps, num_rows), kind) for kind in (jnp.int32, jnp.float32))
     written = Written(Choice(ints, floats, floats), jnp.zeros((num_rows,), jnp.int32))
 
-    positions = rows.age + 1 + jnp.arange(num_steps)[:, None]
+    positions = jnp.asarray(rows.age) + 1 + jnp.arange(num_steps)[:, None]
     uniforms = choice.uniforms(jnp.broadcast_to(rows.key, (*positions.shape, 2)), positions)  # all of the segment
 
     def step(state):
         index, token, live, recent, written = state
         token = mesh.constrain(token, "batch")
-        attend = decode_attend(Visible(prefix_lengths, rows.age, index))
+        attend = decode_attend(Visible(prefix_lengths, jnp.asarray(rows.age), index))
         caches = [LayerCache(*layer) for layer in zip(prefix, history, recent, strict=True)]
         fed = rows.age + index
         hidden, recent = decoder.hidden_states(

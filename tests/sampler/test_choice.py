@@ -59,12 +59,10 @@ def _fits(tokens, logits) -> bool:
 def test_truncation_keeps_what_sorting_keeps(top_k, top_p):
     logits = 3 * np.random.default_rng(0).normal(size=(50, 40)).astype(np.float32)
     method, parameters = method_and_parameters(1.0, top_k, top_p)
-    kept = [set() for _ in logits]
-    for trial in range(150):
-        draws = jax.random.uniform(jax.random.key(trial), (50, 2))
-        chosen = choose(method, parameters, jnp.asarray(logits), draws)
-        for row, token in enumerate(np.asarray(chosen.token)):
-            kept[row].add(int(token))
+    num = 150
+    draws = jax.random.uniform(jax.random.key(0), (50 * num, 2))
+    chosen = choose(method, parameters, jnp.repeat(logits, num, axis=0), draws)
+    kept = [set(tokens.tolist()) for tokens in np.asarray(chosen.token).reshape(50, num)]
     for row, seen in zip(logits, kept, strict=True):
         order = np.argsort(-row)[: top_k or None]
         probabilities = scipy.special.softmax(row[order].astype(np.float64))

@@ -52,7 +52,10 @@ def test_devices(model, prompts, reference, config):
     """Two key/value heads over four tensor devices are replicated."""
     mesh = make_mesh(config)
     params = jax.device_put(model.params, param_shardings(model.architecture, mesh))
-    _same(generate(Model(model.architecture, params), prompts, **SETTINGS), reference)
+    short = {**SETTINGS, "num_samples": 2, "max_new_tokens": 12}
+    found = generate(Model(model.architecture, params), prompts, **short)
+    np.testing.assert_array_equal(found.tokens, reference.tokens[:, :2, :12])
+    np.testing.assert_allclose(found.logprobs, reference.logprobs[:, :2, :12], atol=1e-4)
 
 
 @pytest.mark.parametrize("change", [{"seed": 12}, {"step": 1}, {"prompt_ids": [5, 6, 7, 8, 9]}])
