@@ -6,7 +6,8 @@
 Each folder holds a checkpoint as published ones look and `expected.npz`: tokens [B T], lengths [B], first_position,
 logits [B T V], logprobs of the next tokens [B T-1], greedy (tokens generated after row 0's first `greedy_prompt`),
 loss (mean over real next tokens), grad_norms, one for every name in `grad_names`: all of float32 arithmetic on the
-weights as stored; and bf16_distance, how far the reference's own bfloat16 log-probs are from these. Weights are large enough for sharp, distinct predictions.
+weights as stored; and bf16_distance, how far the reference's own bfloat16 log-probs are from these.
+Weights are large enough for sharp, distinct predictions.
 Also makes tests/golden/frequencies.npz: inverse rotary frequencies of the study's 11 models, whose public facts
 (config.json, parameter counts) are in published.json.
 """
