@@ -4,8 +4,8 @@ import ast
 import json
 import re
 
-WRITTEN = [  # for tests that are more than comparisons with an answer
-    """def find_zero(xs):
+WRITTEN = {  # by HumanEval's number: those whose tests are more than comparisons with an answer
+    32: """def find_zero(xs):
     low, high = -1.0, 1.0
     while poly(xs, low) * poly(xs, high) > 0: low, high = 2 * low, 2 * high
     for _ in range(200):
@@ -13,21 +13,20 @@ WRITTEN = [  # for tests that are more than comparisons with an answer
         if poly(xs, low) * poly(xs, middle) > 0: low = middle
         else: high = middle
     return low""",
-    "def sort_third(l):\n    l = list(l); l[::3] = sorted(l[::3]); return l",
-    "def sort_even(l):\n    l = list(l); l[::2] = sorted(l[::2]); return l",
-    "def decode_cyclic(s):\n    return encode_cyclic(encode_cyclic(s))",
-    "def change_base(x, base):\n    return change_base(x // base, base) + str(x % base) if x else ''",
-    "def decode_shift(s):\n    return ''.join(chr((ord(c) - ord('a') - 5) % 26 + ord('a')) for c in s)",
-    "def add(x, y):\n    return x + y",
-    "def will_it_fly(q, w):\n    return q == q[::-1] and sum(q) <= w",
-    "def double_the_difference(lst):\n    return sum(n * n for n in lst if isinstance(n, int) and n > 0 and n % 2)",
-]
+    33: "def sort_third(l):\n    l = list(l); l[::3] = sorted(l[::3]); return l",
+    37: "def sort_even(l):\n    l = list(l); l[::2] = sorted(l[::2]); return l",
+    38: "def decode_cyclic(s):\n    return encode_cyclic(encode_cyclic(s))",
+    44: "def change_base(x, base):\n    return change_base(x // base, base) + str(x % base) if x else ''",
+    50: "def decode_shift(s):\n    return ''.join(chr((ord(c) - ord('a') - 5) % 26 + ord('a')) for c in s)",
+    53: "def add(x, y):\n    return x + y",
+    72: "def will_it_fly(q, w):\n    return q == q[::-1] and sum(q) <= w",
+    151: "def double_the_difference(lst):\n    return sum(n * n for n in lst if isinstance(n, int) and n > 0 and n % 2)",
+}
 
 
-def right(ground_truth: str) -> str:
-    """A program that passes the tests."""
-    name = entry_point(ground_truth)
-    return next((program for program in WRITTEN if program.startswith(f"def {name}(")), None) or _table(ground_truth)
+def right(problem) -> str:
+    """A program that passes the problem's tests."""
+    return WRITTEN.get(int(problem.problem_id.rpartition("/")[2])) or _table(problem.ground_truth)
 
 
 def entry_point(ground_truth: str) -> str:

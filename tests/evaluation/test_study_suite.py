@@ -55,7 +55,7 @@ def pool():
 def right(problem) -> str:
     domain = rewards.domain_of(problem.data_source)
     if domain == "code":
-        return f"Here it is.\n```python\n{load_programs().right(problem.ground_truth)}\n```\n"
+        return f"Here it is.\n```python\n{load_programs().right(problem)}\n```\n"
     if domain == "zebra":
         return f"<answer>\n{json.dumps(json.loads(problem.ground_truth), indent=1)}\n</answer>"
     return f"Thus the answer is $\\boxed{{{problem.ground_truth}}}$."
