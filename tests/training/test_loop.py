@@ -143,18 +143,21 @@ def test_an_impossible_mesh_is_refused_before_anything_is_loaded(tiny, tiny_asse
 
 
 @pytest.mark.slow
-def test_kill_9_loses_nothing_that_matters(finished, tiny, tiny_assets, tmp_path):
-    """The worker process of a study is killed again and again; the numbers are those of the undisturbed run."""
-    directory = tmp_path / "run"
-    directory.mkdir()
-    (directory / "study_config.json").write_text(json.dumps(to_dict(tiny.experiment())))
-    command = [sys.executable, "-m", "rlscale_jax.studies.worker", str(directory), str(tiny_assets)]
-    environment = os.environ | {"RLSCALE_CACHE_DIR": str(tmp_path / "cache"), "PYTHONPATH": str(ROOT)}
+def test_kill_9_loses_nothing_that_matters(tiny, tiny_assets, tmp_path):
+    """The worker process of a study is killed again and again; the numbers are those of an undisturbed worker."""
+    environment = os.environ | {"RLSCALE_CACHE_DIR": str(tmp_path / "cache"), "PYTHONPATH": str(ROOT), "XLA_FLAGS": ""}
+
+    def worker(name: str) -> list[str]:
+        (tmp_path / name).mkdir(exist_ok=True)
+        (tmp_path / name / "study_config.json").write_text(json.dumps(to_dict(tiny.experiment())))
+        return [sys.executable, "-m", "rlscale_jax.studies.worker", str(tmp_path / name), str(tiny_assets)]
+
+    subprocess.run(worker("undisturbed"), env=environment, check=True)
     for step in (1, 3, 4):
-        process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        while not any(row["step"] >= step for row in rows(directory)) and process.poll() is None:
+        process = subprocess.Popen(worker("killed"), env=environment)
+        while not any(row["step"] >= step for row in rows(tmp_path / "killed")) and process.poll() is None:
             time.sleep(0.02)
         process.send_signal(signal.SIGKILL)
         process.wait()
-    subprocess.run(command, env=environment, check=True)
-    assert tiny.without_times(rows(directory)) == tiny.without_times(rows(finished))
+    subprocess.run(worker("killed"), env=environment, check=True)
+    assert tiny.without_times(rows(tmp_path / "killed")) == tiny.without_times(rows(tmp_path / "undisturbed"))
