@@ -20,7 +20,7 @@ WRITTEN = {  # by HumanEval's number: those whose tests are more than comparison
     50: "def decode_shift(s):\n    return ''.join(chr((ord(c) - ord('a') - 5) % 26 + ord('a')) for c in s)",
     53: "def add(x, y):\n    return x + y",
     72: "def will_it_fly(q, w):\n    return q == q[::-1] and sum(q) <= w",
-    151: "def double_the_difference(lst):\n    return sum(n * n for n in lst if isinstance(n, int) and n > 0 and n % 2)",
+    151: "def double_the_difference(l):\n    return sum(n * n for n in l if isinstance(n, int) and n > 0 and n % 2)",
 }
 
 
