@@ -77,8 +77,7 @@ def build(
     compute_dtype: Any,
     shared_prefix_attend: Callable[..., Attend] = attention.shared_prefix_attend,
 ) -> Programs:
-    """The programs of a run. Nothing is compiled before its first call.
-
+    """The programs of a run; nothing is compiled before its first call.
     `shared_prefix_attend` is the attention of a group's row; on TPUs `models.splash` has a kernel for it.
     """
     adamw = optimizer.adamw(optimizer_config)
