@@ -73,7 +73,8 @@ def make_mesh(config: MeshConfig, devices: Sequence[Any] | None = None) -> Mesh:
 def of(params: Any) -> contextlib.AbstractContextManager:
     """A context in which programs see the mesh that these arrays lie on; empty where they lie on one device."""
     place = getattr(jax.tree.leaves(params)[0], "sharding", None)
-    return jax.set_mesh(place.mesh) if isinstance(place, NamedSharding) else contextlib.nullcontext()
+    mesh = place.mesh if isinstance(place, NamedSharding) else None
+    return jax.set_mesh(mesh) if isinstance(mesh, Mesh) else contextlib.nullcontext()
 
 
 def ways(mesh: Any, logical: str) -> int:

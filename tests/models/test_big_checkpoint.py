@@ -14,28 +14,35 @@ GOLDEN = pathlib.Path(__file__).parent.parent / "golden"
 LARGEST_TENSOR = 151936 * 1536 * 2
 TOTAL = 1_543_714_304 * 2
 
-LOAD = """
-import resource, sys, time
+PEAK = """
+def peak():  # bytes; the resource module's figure would begin with that of the process that started this one
+    status = open("/proc/self/status").read()
+    return 1024 * int(status.split("VmHWM:")[1].split()[0])
+"""
+LOAD = (
+    PEAK
+    + """
+import sys, time
 import jax
 from rlscale_jax import models
 jax.devices()
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-start = time.perf_counter()
+before, start = peak(), time.perf_counter()
 model = models.load_pretrained(sys.argv[1], dtype=None)
 jax.block_until_ready(model.params)
-secs = time.perf_counter() - start
-print(secs, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
+print(time.perf_counter() - start, peak() - before)
 """
-PLAIN = """
-import pathlib, resource, sys, time
+)
+PLAIN = (
+    PEAK
+    + """
+import pathlib, sys, time
 import ml_dtypes
 from safetensors.numpy import load_file
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-start = time.perf_counter()
+before, start = peak(), time.perf_counter()
 tensors = [load_file(path) for path in sorted(pathlib.Path(sys.argv[1]).glob("*.safetensors"))]
-secs = time.perf_counter() - start
-print(secs, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
+print(time.perf_counter() - start, peak() - before)
 """
+)
 
 
 def write_random(directory: pathlib.Path, name: str) -> None:
