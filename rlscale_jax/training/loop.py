@@ -19,6 +19,7 @@ from rlscale_jax.models import Model
 from rlscale_jax.training import checkpoints, locks, metrics, run
 from rlscale_jax.training.collect import Collected, collect
 from rlscale_jax.training.metrics import Counters
+from rlscale_jax.training.outlook import Outlook
 from rlscale_jax.training.progress import Progress
 from rlscale_jax.training.rundir import RunDir
 
@@ -50,6 +51,7 @@ def _train(experiment: Experiment, parts: run.Run, rundir: RunDir) -> None:
     state, counters, done = _restore(parts, saves)
     for file in (records, RecordFile(rundir.outcomes), RecordFile(rundir.rollouts)):
         file.cut_after(done)
+    outlook = Outlook(experiment.num_steps, records.rows())
     policy = parts.policy(state)
     if done < 0:
         row = metrics.scaling_row(counters, experiment, parts.architecture)
@@ -77,11 +79,12 @@ def _train(experiment: Experiment, parts: run.Run, rundir: RunDir) -> None:
         if _due(step, experiment):
             policy = parts.policy(state)
             row |= _evaluate(parts, policy, step, rundir)
+            row |= outlook.after({"step": step, **row})
         records.append({"step": step, **row, **parts.watch.take(), "timing_s/step": time.perf_counter() - start})
         _log_rollouts(collected, experiment, rundir, step)
         if saves.due(step) or step == experiment.num_steps:
             saves.save(step, state, {"counters": asdict(counters), "config": parts.config_dict})
-        progress.update(step, **_shown(row))
+        progress.update(step, note=outlook.words, **_shown(row))
     saves.close()
 
 

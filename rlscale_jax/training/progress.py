@@ -19,11 +19,14 @@ class Progress:
         self._recent: deque[tuple[float, int]] = deque(maxlen=20)
         self._last_plain = 0.0
 
-    def update(self, step: int, **values: float | str) -> None:
+    def update(self, step: int, *, note: str = "", **values: float | str) -> None:
+        """Shows step, values and a note (words that are no value)."""
         now = time.monotonic()
         self._recent.append((now, step))
         shown = " ".join(f"{key}={_short(value)}" for key, value in values.items())
-        line = f"{self._name} {step}/{self._num_steps} {shown} left={self._left(step)}"
+        line = " ".join(
+            filter(None, (f"{self._name} {step}/{self._num_steps}", shown, note, f"left={self._left(step)}"))
+        )
         if sys.stderr.isatty():
             end = "\n" if step >= self._num_steps else ""
             print(f"\r\x1b[2K{line}", end=end, file=sys.stderr, flush=True)
