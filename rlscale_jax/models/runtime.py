@@ -18,7 +18,7 @@ def start() -> None:
     _cpu_kernels()
     coordinator = os.environ.get("RLSCALE_COORDINATOR")
     if coordinator:
-        if jax.config.jax_platforms == "cpu":
+        if jax.config.values["jax_platforms"] == "cpu":
             jax.config.update("jax_cpu_collectives_implementation", "gloo")
         num_processes, index = (int(os.environ[f"RLSCALE_{name}"]) for name in ("NUM_PROCESSES", "PROCESS_ID"))
         jax.distributed.initialize(coordinator, num_processes=num_processes, process_id=index)

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import pathlib
 import sys
+from typing import Any
 
 import jax
 from etils import epath
@@ -107,7 +108,7 @@ def _plans(request: Request, architecture: Architecture) -> list[tuple[str, Plan
     return [(layout.name, plan)]
 
 
-def _searched(request: Request, architecture: Architecture, devices: list[jax.Device]) -> list[tuple[str, Plan]]:
+def _searched(request: Request, architecture: Architecture, devices: list[Any]) -> list[tuple[str, Plan]]:
     compiler = None if request.is_gpu else compilation.compile_program
     problem = (request.experiment, architecture, request.pod, devices, request.assumptions)
     found = search.search(*problem, compiler=compiler, progress=_say)
