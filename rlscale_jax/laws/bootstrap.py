@@ -15,9 +15,9 @@ from rlscale_jax.laws.answers import Answers
 from rlscale_jax.laws.curves import Curves, average
 from rlscale_jax.laws.fitting import equations
 from rlscale_jax.laws.objectives import Problem, pose
-from rlscale_jax.laws.profile import spread
 from rlscale_jax.laws.result import Fit, Region
 from rlscale_jax.laws.solver import minimise
+from rlscale_jax.laws.spread import spread
 
 UNITS = ("runs", "questions", "steps")
 BATCH = 250  # replicates solved at once: bounds the memory

@@ -63,13 +63,17 @@ def gather(table: Table, resource: str) -> Curves:
     """The table's curves against `resource` ("compute" or "data").
 
     Where the table has no steps, a run's rows are numbered in order of the resource.
-    Raises: ValueError for an unknown resource, one that the table lacks, or a model with fewer than 3 points.
+    Raises: ValueError for an unknown resource, one that the table or a row of it lacks, a model with fewer than 3
+    points.
     """
     if resource not in RESOURCES:
         raise ValueError(f"resource {resource!r} is not one of {', '.join(RESOURCES)}")
     column = RESOURCES[resource]
     if not table.has(column):
         raise ValueError(f"the curves have no column {column}, which --resource={resource} needs")
+    missing = np.flatnonzero(np.isnan(table[column]) & (table["step"] != 0))
+    if len(missing):
+        raise ValueError(f"{table.where[missing[0]]}: no {column}, which --resource={resource} needs in every row")
     table = table.select((table[column] > 0) & (table["step"] != 0))
     order = sorted(set(table.model.tolist()), key=lambda m: (table["n_params"][table.model == m][0], m))
     if not order:
@@ -83,7 +87,9 @@ def _grid(rows: Table, column: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     seeds, run = np.unique(np.nan_to_num(rows["seed"]), return_inverse=True)
     steps, index = np.unique(_steps(rows, run, column), return_inverse=True)
     if len(steps) < MIN_POINTS:
-        raise ValueError(f"model {rows.model[0]} has {len(steps)} points beyond step 0; a slope needs {MIN_POINTS}")
+        raise ValueError(
+            f"{rows.where[0]}: model {rows.model[0]} has {len(steps)} points beyond step 0; a slope needs {MIN_POINTS}"
+        )
     values = np.full((len(seeds), len(steps), 3), np.nan)
     trials = np.where(np.isfinite(rows["total"]), rows["total"], NOMINAL_TRIALS)
     values[run, index] = np.stack([rows[column], rows["test_loss"], trials], -1)

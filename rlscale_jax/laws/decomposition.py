@@ -3,7 +3,7 @@
     L(N, D) = L_inf + (N_c / N)^alpha + dL(N) (1 - P(N, D)),   P = 1 / (1 + (D0(N) / D)^beta)
 
 L_inf, N_c, alpha and beta are shared by all sizes; each size has its D0 and dL. dL is linear and is eliminated; the
-rest is found by least squares in raw loss from fixed starts.
+rest is found by least squares in raw loss (weights: `objectives.curve_weights`) from fixed starts.
 """
 
 import dataclasses
@@ -13,10 +13,12 @@ from scipy import optimize
 
 from rlscale_jax.laws.curves import Curves
 from rlscale_jax.laws.fitting import r_squared
+from rlscale_jax.laws.objectives import curve_weights
 from rlscale_jax.laws.sigmoid import progress
 
 STARTS = ((0.05, 0.3, 0.8), (0.0, 0.5, 1.2), (0.2, 0.8, 1.0))  # L_inf, alpha, beta
 BETA_RANGE = (0.2, 5.0)
+ROUNDS = 3  # of the robust objective's weights
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -52,7 +54,7 @@ class Decomposition:
         return float(self.beta * self.dl[model] / (4 * self.loss(model, self.d0[model])))
 
 
-def decompose(curves: Curves, *, beta: float | str = "fitted") -> Decomposition:
+def decompose(curves: Curves, *, beta: float | str = "fitted", objective: str = "robust") -> Decomposition:
     """Fits the decomposition to curves against data; a number for `beta` holds it there.
 
     Early parts of curves hardly determine beta: the published values for the first 30 % of steps go with beta = 1.
@@ -64,40 +66,75 @@ def decompose(curves: Curves, *, beta: float | str = "fitted") -> Decomposition:
     curve = [curves.points(i)[:2] for i in range(len(curves.n))]
     scale = float(np.exp(np.log(curves.n).mean()))
     held = BETA_RANGE if beta == "fitted" else (float(beta) * (1 - 1e-6), float(beta) * (1 + 1e-6))
-    found = min((_search(curve, curves.n / scale, start, held) for start in STARTS), key=lambda result: result.cost)
-    return _result(curves, curve, found, scale)
+    n, weights = curves.n / scale, [np.ones_like(loss) for _, loss in curve]
+    found = min((_search(curve, n, weights, _start(curve, *at), held) for at in STARTS), key=lambda one: one.cost)
+    trials = [curves.trials[i, on] for i, on in enumerate(curves.mask)]
+    for _ in range(ROUNDS if objective == "robust" else 0):
+        residuals = _residuals(found.x, curve, n, weights)[0]
+        weights = [
+            curve_weights(objective, loss, loss - r, t)
+            for (_, loss), r, t in zip(curve, residuals, trials, strict=True)
+        ]
+        found = _search(curve, n, weights, found.x, held)
+    return _result(curves, curve, weights, found, scale)
 
 
-def _search(curve, n, start, beta_range):
-    l_inf, alpha, beta = start
+def calibrate(found: Decomposition, n: float, x: np.ndarray, loss: np.ndarray) -> tuple[float, float]:
+    """(D0, dL) of a model of size n (parameters) from its own points, all that sizes share held as fitted.
+
+    This is the paper's inter-model extrapolation (App. D.2): only the floor and the form are predicted.
+    """
+    limit = found.l_inf + (found.n_c / n) ** found.alpha
+
+    def drop_and_error(log_d0: float) -> tuple[float, float]:
+        left = 1 - progress(x, np.exp(log_d0), found.beta)
+        drop = max(float(((loss - limit) * left).sum() / (left**2).sum()), 0.0)
+        return drop, float(((loss - limit - drop * left) ** 2).sum())
+
+    grid = np.linspace(np.log(x.min()) - 3, np.log(x.max()) + 3, 61)
+    at = grid[int(np.argmin([drop_and_error(g)[1] for g in grid]))]
+    best = optimize.minimize_scalar(lambda g: drop_and_error(g)[1], bounds=(at - 0.3, at + 0.3), method="bounded")
+    return float(np.exp(best.x)), drop_and_error(float(best.x))[0]
+
+
+def _start(curve, l_inf, alpha, beta):
     last = np.array([loss[-1] for _, loss in curve])
     middle = [np.log(np.sqrt(x.min() * x.max())) for x, _ in curve]
     # The model-limited loss is (size share)^alpha times its value at the mean size.
-    theta = np.array([l_inf, np.log(max(np.median(last) - l_inf, 0.05)), alpha, np.log(beta), *middle])
+    return np.array([l_inf, np.log(max(np.median(last) - l_inf, 0.05)), alpha, np.log(beta), *middle])
+
+
+def _search(curve, n, weights, theta, beta_range):
     low = np.array([0.0, np.log(1e-3), 0.0, np.log(beta_range[0]), *(np.log(x.min()) - 2 for x, _ in curve)])
     high = np.array([1.0, np.log(2.0), 3.0, np.log(beta_range[1]), *(np.log(x.max()) + 2 for x, _ in curve)])
     theta = np.clip(theta, low + 1e-3 * (high - low), high - 1e-3 * (high - low))
     return optimize.least_squares(
-        lambda t: np.concatenate(_residuals(t, curve, n)[0]), theta, bounds=(low, high), x_scale="jac", max_nfev=400
+        lambda t: np.concatenate(
+            [np.sqrt(w) * r for w, r in zip(weights, _residuals(t, curve, n, weights)[0], strict=True)]
+        ),
+        theta,
+        bounds=(low, high),
+        x_scale="jac",
+        max_nfev=400,
     )
 
 
-def _residuals(theta, curve, n):
-    """Per-model residuals and dL, each dL >= 0 the best for the other parameters."""
+def _residuals(theta, curve, n, weights):
+    """Per-model residuals (without weights) and dL, each dL >= 0 the best for the other parameters."""
     l_inf, log_level, alpha, log_beta = theta[:4]
     residuals, drops = [], []
-    for (x, loss), share, log_d0 in zip(curve, n, theta[4:], strict=True):
+    for (x, loss), share, weight, log_d0 in zip(curve, n, weights, theta[4:], strict=True):
         limit = l_inf + np.exp(log_level) * share**-alpha
         left = 1 - progress(x, np.exp(log_d0), np.exp(log_beta))
-        drop = max(float(((loss - limit) * left).sum() / (left**2).sum()), 0.0)
+        drop = max(float((weight * (loss - limit) * left).sum() / (weight * left**2).sum()), 0.0)
         residuals.append(loss - limit - drop * left)
         drops.append(drop)
     return residuals, drops
 
 
-def _result(curves: Curves, curve, found, scale: float) -> Decomposition:
+def _result(curves: Curves, curve, weights, found, scale: float) -> Decomposition:
     l_inf, log_level, alpha, log_beta = map(float, found.x[:4])
-    residuals, drops = _residuals(found.x, curve, curves.n / scale)
+    residuals, drops = _residuals(found.x, curve, curves.n / scale, weights)
     actual = np.concatenate([loss for _, loss in curve])
     d0 = np.exp(found.x[4:])
     late = [name for name, at, (x, _) in zip(curves.names, d0, curve, strict=True) if not x.min() < at < x.max()]

@@ -100,3 +100,19 @@ def _robust_weights(log_x, loss, trials, mask):
         ratio = HUBER * np.maximum(spread, 1e-12) / np.maximum(np.abs(standard), 1e-300)
         weights = binomial * np.minimum(1.0, ratio)
     return weights
+
+
+def curve_weights(kind: str, loss: np.ndarray, fitted: np.ndarray, trials: np.ndarray) -> np.ndarray:
+    """Weights [T] of squared errors in raw loss of one curve about `fitted` [T], for laws with a floor.
+
+    published: every point the same. robust: binomial information times a Huber weight, as above.
+    """
+    if kind == "published":
+        return np.ones_like(loss)
+    half = 0.5 / np.maximum(trials, 1)
+    level = np.clip(fitted, half, 1 - half)
+    binomial = np.maximum(trials, 1) / (level * (1 - level))
+    standard = np.abs(np.sqrt(binomial) * (loss - fitted))
+    ratio = HUBER * max(np.median(standard) / 0.6745, 1e-12) / np.maximum(standard, 1e-300)
+    weights = binomial * np.minimum(1.0, ratio)
+    return weights / weights.mean()

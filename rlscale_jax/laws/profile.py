@@ -2,81 +2,24 @@
 
 The region is the set of parameters whose cost stays within a Student threshold of the best (the profile
 likelihood: the range of any function over this set is that function's interval). Points of one curve are not
-independent, so the threshold is scaled by how much larger the cluster-robust ("sandwich") variance is than the
-one that independent points would give (the first-order adjustment of Rotnitzky and Jewell 1990). Clusters are the
-runs where every model has at least two; otherwise, whichever shows more scatter, neighbouring steps within a curve
-or the sizes about k(N).
+independent, so the threshold is scaled by how much larger the variance of `spread` is than the one that independent
+points would give (the first-order adjustment of Rotnitzky and Jewell 1990).
 """
 
-import dataclasses
 from collections.abc import Callable
 
 import numpy as np
 from scipy import special
 
 from rlscale_jax.laws.curves import Curves
-from rlscale_jax.laws.objectives import Problem, project
+from rlscale_jax.laws.objectives import Problem
 from rlscale_jax.laws.result import Region
 from rlscale_jax.laws.slopes import Slope
 from rlscale_jax.laws.solver import minimise
+from rlscale_jax.laws.spread import spread
 
 GRID = 61  # values of N0 at which K_max is profiled
-MIN_SPARE_SIZES = 2  # sizes beyond the parameters before their scatter about the law says anything
-ONE_RUN = "scatter of steps and of sizes about the law; one run a size cannot show how much runs differ"
 REACH = 100.0  # N0 is looked for this far beyond the smallest and the largest size
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Spread:
-    """Covariance [P P] of theta, its degrees of freedom, and in words what it was estimated from."""
-
-    covariance: np.ndarray
-    dof: float
-    basis: str
-
-
-def spread(problem: Problem, slope: Slope, curves: Curves, theta: np.ndarray) -> Spread:
-    """The cluster-robust covariance of theta [P]."""
-    k, dk = slope.evaluate(theta, curves.n)
-    at = project(problem, k)
-    bread = np.linalg.pinv(np.einsum("st,sp,sq->pq", at.slope**2, dk, dk))
-    if (curves.num_runs >= 2).all():
-        variance = _run_variance(problem, curves, at)
-        reach = (dk @ bread) ** 2 * variance[:, None]
-        # Satterthwaite: where few sizes carry the variance of a parameter, few runs estimate it.
-        dof = (reach.sum(0) ** 2 / np.maximum((reach**2 / (curves.num_runs - 1)[:, None]).sum(0), 1e-300)).min()
-        meat = np.einsum("s,sp,sq->pq", variance, dk, dk)
-        return Spread(covariance=bread @ meat @ bread, dof=max(dof, 1.0), basis="scatter between runs of one size")
-    steps = bread @ _step_scores(curves, at, dk) @ bread
-    doubts = [Spread(covariance=steps, dof=max(int(curves.mask.sum()) - 2 * len(curves.n), 1), basis=ONE_RUN)]
-    spare = len(curves.n) - len(theta)
-    if spare >= MIN_SPARE_SIZES:
-        pull = (at.residual * at.slope).sum(1)
-        meat = np.einsum("s,sp,sq->pq", pull**2, dk, dk) * len(curves.n) / spare
-        doubts.append(Spread(covariance=bread @ meat @ bread, dof=spare, basis=ONE_RUN))
-    return max(doubts, key=lambda d: np.linalg.norm(d.covariance) * special.stdtrit(d.dof, 0.95) ** 2)
-
-
-def _run_variance(problem: Problem, curves: Curves, at) -> np.ndarray:
-    """Variance of each size's pull on k [S] from its runs, corrected for their estimated mean by R / (R - 1)."""
-    present = np.isfinite(curves.run_loss) & curves.mask[:, None]
-    loss = np.where(present, curves.run_loss, curves.loss[:, None])
-    apart = np.log10(loss) - np.log10(curves.loss)[:, None] if problem.kind == "robust" else loss - curves.loss[:, None]
-    count = np.maximum(present.sum(1, keepdims=True), 1)
-    pull = (np.sqrt(problem.weights)[:, None] * apart * at.slope[:, None] * present / count).sum(2)
-    return (pull**2).sum(1) * curves.num_runs / (curves.num_runs - 1)
-
-
-def _step_scores(curves: Curves, at, dk):
-    """Score variance with residuals correlated over neighbouring steps (Newey and West, Bartlett weights)."""
-    score = at.residual * at.slope
-    score = score - np.where(curves.mask, score.sum(1, keepdims=True) / curves.mask.sum(1, keepdims=True), 0)
-    lag = int(np.ceil(1.5 * curves.mask.sum(1).max() ** (1 / 3)))
-    variance = (score**2).sum(1)
-    for j in range(1, min(lag, score.shape[1] - 1) + 1):
-        variance = variance + 2 * (1 - j / (lag + 1)) * (score[:, j:] * score[:, :-j]).sum(1)
-    variance = np.maximum(variance, (score**2).sum(1))
-    return np.einsum("s,sp,sq->pq", variance * len(curves.n) / max(len(curves.n) - 1, 1), dk, dk)
 
 
 def region(

@@ -74,7 +74,7 @@ def reproduce_decomposition(path: str | pathlib.Path, *, beta: float | str = 1.0
     curves = gather(tables.read(path), "data")
     curves = curves.models([i for i, name in enumerate(curves.names) if name in DECOMPOSITION])
     late = round(0.7 * curves.mask.sum(1).min())
-    found = decompose(split(curves, Protocol(name="intra", drop_last=late))[0], beta=beta)
+    found = decompose(split(curves, Protocol(name="intra", drop_last=late))[0], beta=beta, objective="published")
     return {name: (found.d0[name], found.dl[name]) for name in curves.names}
 
 

@@ -5,21 +5,20 @@ test loss (a fraction in (0, 1]). `read` takes CSV files, a study's directory, o
 them is one message that names the file, the row and what to write instead.
 """
 
-import csv
 import dataclasses
 import pathlib
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from rlscale_jax.experiment.records import read_rows
+from rlscale_jax.laws.files import rows_of
 
 NUMERIC = (
     "n_params", "n_nominal", "n_nonembed", "seed", "step", "samples", "tokens",
     "compute_flops", "flops_paper", "flops_total", "correct", "total", "test_loss", "test_loss_se",
 )  # fmt: skip
-SPELLINGS = {"params": "n_params", "n": "n_params", "flops": "compute_flops", "compute": "compute_flops",
-             "loss": "test_loss", "l": "test_loss", "d": "samples", "c": "compute_flops"}  # fmt: skip
+BLANK = ("", "nan", "na", "n/a", "none", "null", "-")  # in columns that may be left empty
+MOST_TOKENS = 1e12  # that a run of reinforcement learning may have seen: beyond it, units are wrong
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -54,7 +53,7 @@ class Table:
 
 
 def read(paths: str | pathlib.Path | Sequence[str | pathlib.Path]) -> Table:
-    """Reads CSV files and study directories (their curves.csv, else their runs' metrics.jsonl) into one table.
+    """Reads CSV files, study directories (their curves.csv, else their runs' metrics.jsonl) and runs into one table.
 
     Raises: ValueError, naming file and row, for what cannot be fitted: unknown columns, units that cannot be
     meant, duplicates, losses that are not in (0, 1]. FileNotFoundError for a path that is not there.
@@ -62,7 +61,7 @@ def read(paths: str | pathlib.Path | Sequence[str | pathlib.Path]) -> Table:
     listed = [paths] if isinstance(paths, str | pathlib.Path) else list(paths)
     if not listed:
         raise ValueError("no curves given; name CSV files or a study's directory")
-    return from_rows(row for path in listed for row in _rows(pathlib.Path(path)))
+    return from_rows(row for path in listed for row in rows_of(path))
 
 
 def from_rows(rows: Iterable[dict]) -> Table:
@@ -74,80 +73,36 @@ def from_rows(rows: Iterable[dict]) -> Table:
     columns = {
         name: np.array([_number(row, name, at) for row, at in zip(rows, where, strict=True)]) for name in NUMERIC
     }
+    columns["test_loss"] = _resolved(columns)
     model = np.array([_name(row) for row in rows])
     table = Table(model=model, columns=columns, where=where)
     _check(table)
     return table
 
 
-def _rows(path: pathlib.Path):
-    if path.is_dir():
-        yield from _study_rows(path)
-    elif not path.exists():
-        raise FileNotFoundError(f"no curves at {path}; give a CSV file or a study's directory")
-    else:
-        yield from _csv_rows(path)
-
-
-def _csv_rows(path: pathlib.Path):
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        names = [_canonical(name) for name in reader.fieldnames or []]
-        missing = [name for name in ("n_params", "test_loss") if name not in names]
-        if not {"compute_flops", "samples"} & set(names):
-            missing.append("compute_flops or samples")
-        if missing:
-            raise ValueError(
-                f"{path}: no column {', '.join(missing)}; found {', '.join(names) or 'nothing'}. "
-                "Needed: n_params, test_loss, and compute_flops or samples; "
-                "optional: model, step, seed, correct, total"
-            )
-        reader.fieldnames = names
-        for row in reader:
-            at = f"{path}, row {reader.line_num}"
-            if None in row or None in row.values():
-                raise ValueError(f"{at}: {len(names)} columns in the header, another number in this row")
-            yield row | {"where": at}
-
-
-def _canonical(name: str) -> str:
-    name = name.strip().lower()
-    return SPELLINGS.get(name, name)
-
-
-def _study_rows(directory: pathlib.Path):
-    gathered = directory / "curves.csv"
-    if gathered.exists():
-        yield from _csv_rows(gathered)
-        return
-    logs = sorted(directory.glob("runs/*/metrics.jsonl"))
-    if not logs:
-        raise FileNotFoundError(f"{directory} holds neither curves.csv nor runs/*/metrics.jsonl")
-    for log in logs:
-        yield from _log_rows(log)
-
-
-def _log_rows(log: pathlib.Path):
-    """Rows of a run that still writes: its name is MODEL_sSEED, a torn last line is not a row."""
-    model, _, seed = log.parent.name.rpartition("_s")
-    for number, record in enumerate(read_rows(log), 1):
-        if "scaling/test_loss" not in record:
-            continue
-        row = {key.removeprefix("scaling/"): value for key, value in record.items() if key.startswith("scaling/")}
-        row |= {"model": model or log.parent.name, "seed": seed or 0, "step": record["step"]}
-        row |= {"n_params": row.get("n_nominal") or row.get("n_nonembed"), "compute_flops": row.get("flops_paper", "")}
-        yield row | {"where": f"{log}, line {number}"}
+def _resolved(columns: dict[str, np.ndarray]) -> np.ndarray:
+    """Losses, where all `total` answers are right counted as half a wrong one: the test cannot tell 0 from less."""
+    perfect = (columns["test_loss"] == 0) & (columns["correct"] == columns["total"]) & (columns["total"] > 0)
+    return np.where(perfect, 0.5 / np.where(perfect, columns["total"], 1), columns["test_loss"])
 
 
 def _number(row: dict, name: str, where: str) -> float:
     value = row.get(name, "")
-    if value is None or (isinstance(value, str) and not value.strip()):
+    blank = value is None or (isinstance(value, str) and value.strip().lower() in BLANK)
+    if value in (None, "") or (blank and name not in ("n_params", "test_loss")):
         return float("nan")
     try:
         return float(value)
     except (TypeError, ValueError):
-        hint = "; write 7B as 7e9" if name.startswith("n_") else ""
-        raise ValueError(f"{where}: {name}={value!r} is not a number{hint}") from None
+        raise ValueError(f"{where}: {name}={value!r} is not a number{_hint(name, str(value))}") from None
+
+
+def _hint(name: str, value: str) -> str:
+    if name.startswith("n_") and value.strip()[-1:].upper() in ("B", "M", "K"):
+        return "; write 7B as 7e9"
+    if value.count(",") == 1:
+        return "; write 0.5, not 0,5"
+    return ""
 
 
 def _name(row: dict) -> str:
@@ -156,24 +111,33 @@ def _name(row: dict) -> str:
 
 
 def _check(table: Table) -> None:
-    step_zero = table["step"] == 0
     loss, n = table["test_loss"], table["n_params"]
     _refuse(table, ~np.isfinite(loss), "test_loss", "is not finite; leave the row out if the evaluation failed")
     _refuse(table, loss <= 0, "test_loss", "is not positive, its logarithm does not exist")
     _refuse(table, loss > 1, "test_loss", "is above 1; it is 1 - pass@1, a fraction, not a percentage")
     _refuse(table, ~np.isfinite(n) | (n <= 0), "n_params", "is not a positive number of parameters")
     _refuse(table, n < 1000, "n_params", "is too small; count parameters, not billions (7e9, not 7)")
-    for name in ("compute_flops", "samples"):
-        if table.has(name):
-            # Step 0 has spent nothing: it stays in the table and out of every fit.
-            _refuse(table, ~np.isfinite(table[name]), name, "is not finite")
-            _refuse(table, (table[name] < 0) | ((table[name] == 0) & (table["step"] > 0)), name, "is not positive")
-    if table.has("compute_flops"):
-        low = (table["compute_flops"] < 6 * n) & ~step_zero & (table["compute_flops"] > 0)
-        _refuse(table, low, "compute_flops", "is below 6 * n_params, one token; write FLOPs, not PFLOPs or FLOP/s")
+    for name in ("step", "seed"):
+        _refuse(table, (table[name] < 0) | np.isinf(table[name]), name, "is not a number from 0 on")
+    _check_resources(table)
     _check_counts(table)
-    _check_sizes(table)
+    _check_models(table)
     _check_duplicates(table)
+
+
+def _check_resources(table: Table) -> None:
+    """Amounts and their units. Step 0 has spent nothing: it stays in the table and out of every fit."""
+    compute, samples, n = table["compute_flops"], table["samples"], table["n_params"]
+    for name, amount in (("compute_flops", compute), ("samples", samples)):
+        _refuse(table, np.isinf(amount), name, "is not finite")
+        _refuse(table, (amount < 0) | ((amount == 0) & (table["step"] > 0)), name, "is not positive")
+    _refuse(table, (samples > 0) & (samples < 1), "samples", "is less than one prompt; count prompts, not thousands")
+    tokens = np.where(compute > 0, compute / (6 * n), np.nan)
+    flops = "compute_flops", "write FLOPs, not PFLOPs or FLOP/s"
+    _refuse(table, tokens < 1, flops[0], f"is below 6 * n_params, one token; {flops[1]}")
+    _refuse(table, 3 * tokens < samples, flops[0], f"is below 2 * n_params * samples, one token a prompt; {flops[1]}")
+    _refuse(table, tokens > MOST_TOKENS, "n_params", f"is too small for this row's compute_flops, which would be more "
+            f"than {MOST_TOKENS:.0e} tokens; count parameters, not millions, and FLOPs")  # fmt: skip
 
 
 def _refuse(table: Table, bad: np.ndarray, name: str, reason: str) -> None:
@@ -187,26 +151,37 @@ def _check_counts(table: Table) -> None:
     correct, total = table["correct"], table["total"]
     _refuse(table, total <= 0, "total", "is not a positive number of problems")
     _refuse(table, (correct < 0) | (correct > total), "correct", "is not between 0 and total")
-    apart = np.abs(1 - correct / total - table["test_loss"]) > 0.01
+    apart = np.abs(1 - correct / total - table["test_loss"]) > np.fmax(0.01, 0.6 / total)
     _refuse(table, apart, "test_loss", "differs from 1 - correct / total")
 
 
-def _check_sizes(table: Table) -> None:
+def _check_models(table: Table) -> None:
+    """One size a model; steps in all of its rows or in none."""
     for model in np.unique(table.model):
-        sizes = table["n_params"][table.model == model]
-        other = (table.model == model) & (table["n_params"] != sizes[0])
-        _refuse(table, other, "n_params", f"where {model} had {sizes[0]:g} before; one size a model")
+        on = table.model == model
+        first = table["n_params"][on][0]
+        _refuse(
+            table,
+            on & (table["n_params"] != first),
+            "n_params",
+            f"where {model} had {first:g} before; one size a model",
+        )
+        known = np.isfinite(table["step"])
+        if (on & known).any():
+            _refuse(table, on & ~known, "step", f"is missing where other rows of {model} have one")
 
 
 def _check_duplicates(table: Table) -> None:
     """Two rows of one run at one step (or, without steps, at one resource) are a mistake in gathering."""
-    key = table["step"] if table.has("step") else table["compute_flops" if table.has("compute_flops") else "samples"]
     seen: dict[tuple, int] = {}
-    for row, at in enumerate(zip(table.model, np.nan_to_num(table["seed"]), key, strict=True)):
-        first = seen.setdefault(at, row)
+    seed = np.nan_to_num(table["seed"])
+    for row, (model, step) in enumerate(zip(table.model, table["step"], strict=True)):
+        resource = next((name for name in ("compute_flops", "samples") if table[name][row] > 0), "samples")
+        what = "step" if np.isfinite(step) else resource
+        key = (str(model), float(seed[row]), what, float(table[what][row]))
+        first = seen.setdefault(key, row)
         if first != row:
-            what = "step" if table.has("step") else "resource"
             raise ValueError(
-                f"{table.where[row]}: a second row of {at[0]}, seed {at[1]:g}, {what} {at[2]:g} "
+                f"{table.where[row]}: a second row of {key[0]}, seed {key[1]:g}, {what} {key[3]:g} "
                 f"(first: {table.where[first]}); give each run its own seed, or remove one"
             )

@@ -82,7 +82,7 @@ def test_what_cannot_be_resampled_is_refused(study, fit):
         bootstrap(fit, over=("models",))
     with pytest.raises(ValueError, match="by themselves"):
         bootstrap(fit, over=("steps", "runs"))
-    assert "cannot show how much runs differ" in single.notes[-1]
+    assert "of the sizes about the law for how much runs differ" in single.notes[-1]
     assert _width(single, bootstrap(single, over=("steps",), num=100)) > 0
 
 
