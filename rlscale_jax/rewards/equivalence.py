@@ -6,19 +6,31 @@ down to the scalars (`scalars`).
 
 import re
 
-from rlscale_jax.rewards import exact, expression, numeric
+from rlscale_jax.rewards import exact, expression, numeric, phrasing
 from rlscale_jax.rewards.boxed import last_boxed
 from rlscale_jax.rewards.latex import compact, normalize
 from rlscale_jax.rewards.regions import regions_equal
 from rlscale_jax.rewards.scalars import by_math_verify, same_scalar
-from rlscale_jax.rewards.structure import Group, Interval, Matrix, Node, Relation, Scalar, Union, Words, read
+from rlscale_jax.rewards.structure import (
+    Difference,
+    Group,
+    Interval,
+    Matrix,
+    Node,
+    Relation,
+    Scalar,
+    Union,
+    Words,
+    read,
+)
 from rlscale_jax.rewards.trees import symbols
 from rlscale_jax.rewards.verdict import PARSE_FAIL, REFUSED, Verdict, decided, failed
 
 MAX_CHARS = 2_000
 _NAME = re.compile(
-    r"(?:\\[A-Za-z]+|[A-Za-z|()\[\]:/' ,+*-]|\{[^{}\d]*\}|_(?:\{[^{}]*\}|.))+"
-)  # a left side that only names what is asked for: x, f(x), |AB|, a+b, S_{1}:S
+    r"(?:\\[A-Za-z]+|[A-Za-z]'*\([\d., -]+\)|[A-Za-z|()\[\]:/' ,+*-]|\{[^{}\d]*\}|_(?:\{[^{}]*\}|.))+"
+)  # a left side that only names what is asked for: x, f(x), f(3), |AB|, a+b, S_{1}:S
+_THOUSANDS = re.compile(r"(?<![\d,.])\d{1,3}(?:,\d{3})+(?!,?\d)")
 
 
 def equivalent(box: str, ground_truth: str) -> Verdict:
@@ -30,6 +42,11 @@ def equivalent(box: str, ground_truth: str) -> Verdict:
         return failed(PARSE_FAIL)
     if compact(answer) == compact(gold):
         return decided(True)
+    gold_phrase = phrasing.bare(gold)
+    phrase = phrasing.same_names(gold_phrase, phrasing.bare(answer))
+    if gold_phrase.modulus and phrase.modulus and compact(gold_phrase.modulus) != compact(phrase.modulus):
+        return decided(False)
+    gold, answer = gold_phrase.text, phrase.text
     try:
         return decided(_same(_read(gold, answer), _read(answer, gold)))
     except expression.TooLong:
@@ -40,6 +57,8 @@ def _read(text: str, other: str) -> Node:
     """`text` as a node. "1,234" is a number, but a list where the other side is one."""
     if exact.read(text) and not ("," in text and ", " in other):
         return Scalar(text)
+    if not text.startswith(("(", "[", r"\{")) and (", " in text or ", " not in other):
+        text = _THOUSANDS.sub(lambda number: number[0].replace(",", ""), text)
     return read(text)
 
 
@@ -63,7 +82,7 @@ def _is_region(node: Node) -> bool:
     if isinstance(node, Group):
         return node.kind == "list" and all(map(_is_inequality, node.items))
     whole_line = isinstance(node, Scalar) and node.text.startswith(r"\mathbb{R}")
-    return isinstance(node, Interval | Union) or _is_inequality(node) or whole_line
+    return isinstance(node, Interval | Union | Difference) or _is_inequality(node) or whole_line
 
 
 def _is_inequality(node: Node) -> bool:
@@ -88,13 +107,16 @@ def _assigned_alike(gold: Node, answer: Node) -> tuple[Node, Node]:
     name, value = _assignment(answer)
     if any(isinstance(node, Relation) and _is_equation(node) for node in (gold_value, value)):
         return gold, answer
-    if gold_name and name and compact(gold_name) != compact(name) and not _is_tuple(gold_name):
+    if gold_name and name and not _same_name(compact(gold_name), compact(name)):
         return gold, answer
     return gold_value, value
 
 
-def _is_tuple(name: str) -> bool:
-    return name.startswith("(") and "," in name
+def _same_name(gold: str, name: str) -> bool:
+    """Equal; a tuple's names are its own affair; and y = ... is f(x) = ..."""
+    if gold == name or (gold.startswith("(") and "," in gold):
+        return True
+    return "y" in (gold, name) and any(re.fullmatch(r"[fgh]\(x\)", other) for other in (gold, name))
 
 
 def _assignment(node: Node) -> tuple[str, Node]:
@@ -103,8 +125,9 @@ def _assignment(node: Node) -> tuple[str, Node]:
         left, right = node.sides[0], _stated(node)
         if _NAME.fullmatch(left):
             return left, read(right)
-        if not any(map(_symbols, node.sides)):  # 2 + 3 = 5 states a value
-            return "", read(right)
+        if not any(map(_symbols, node.sides)):  # 2 + 3 = 5 states a value, 6 = 5 none
+            true = all(same_scalar(Scalar(left), Scalar(side)) for side in node.sides[1:] if "=" in node.ops)
+            return ("", read(right)) if true or r"\approx" in node.ops else ("", node)
     if isinstance(node, Group) and node.kind in ("list", "set"):
         names, values = zip(*map(_assignment, node.items), strict=True) if node.items else ((), ())
         if names and names[0] and len({compact(name) for name in names if name}) == 1:
@@ -127,6 +150,7 @@ def _same_group(gold: Group, answer: Group) -> bool:
     """Tuples in order, sets and bare lists in any; a bare list may stand for a tuple, in its order."""
     if "tuple" in (gold.kind, answer.kind):
         kinds = {gold.kind, answer.kind}
+        gold, answer = _by_name(gold), _by_name(answer)
         if not kinds <= {"tuple", "list"} or len(gold.items) != len(answer.items):
             return False
         return all(map(_same, gold.items, answer.items))
@@ -142,6 +166,14 @@ def _same_group(gold: Group, answer: Group) -> bool:
     return True
 
 
+def _by_name(group: Group) -> Group:
+    """A list of assignments to different names, y = 2, x = 1, in the names' order."""
+    names = [_assignment(item)[0] for item in group.items]
+    if group.kind != "list" or not all(names) or len(set(names)) < len(names):
+        return group
+    return Group("list", tuple(item for _, item in sorted(zip(names, group.items, strict=True), key=lambda p: p[0])))
+
+
 def _distinct(group: Group) -> list[Node]:
     """The members, with plus-minus pairs opened and repeats dropped."""
     members: list[Node] = []
@@ -149,17 +181,30 @@ def _distinct(group: Group) -> list[Node]:
         _, value = _assignment(item)
         opened = value.items if isinstance(value, Group) and value.kind == "set" else (item,)
         for member in opened:
-            if member not in members:
+            if not any(member == other or (len(members) < 8 and _same(other, member)) for other in members):
                 members.append(member)
     return members
 
 
 def _same_matrix(gold: Node, answer: Node) -> bool:
-    if not isinstance(gold, Matrix) or not isinstance(answer, Matrix):
+    if isinstance(gold, Group) != isinstance(answer, Group):  # (1, 2) stands for a vector, lying or standing
+        gold, answer = _as_column(gold), _as_column(answer)
+    if not isinstance(gold, Matrix) or not isinstance(answer, Matrix) or gold.kind != answer.kind:
         return False
+    if gold.kind == "cases":
+        return _same_group(*(Group("set", tuple(Group("tuple", row) for row in side.rows)) for side in (gold, answer)))
     if [len(row) for row in gold.rows] != [len(row) for row in answer.rows]:
         return False
     return all(all(map(_same, *rows)) for rows in zip(gold.rows, answer.rows, strict=True))
+
+
+def _as_column(node: Node) -> Node:
+    """A tuple, or a matrix of one row, as a column vector."""
+    if isinstance(node, Group) and node.kind == "tuple":
+        return Matrix(tuple((item,) for item in node.items))
+    if isinstance(node, Matrix) and node.kind == "matrix" and len(node.rows) == 1:
+        return Matrix(tuple((item,) for item in node.rows[0]))
+    return node
 
 
 def _same_region(gold: Node, answer: Node) -> bool:

@@ -12,6 +12,7 @@ _INT = r"\d{1,3}(?:,\d{3})+|\d+"
 _DECIMAL = re.compile(rf"([+-]?) ?({_INT})?(?:\.(\d*))?")
 _FRACTION = re.compile(rf"([+-]?) ?(?:({_INT}) ?/ ?({_INT})|\\frac\{{([+-]?\d+)\}}\{{([+-]?\d+)\}})")
 _MIXED = re.compile(r"([+-]?) ?(\d+) ?(?:(?<= )(\d+)/(\d+)|\\frac\{(\d+)\}\{(\d+)\})")
+_REPEATING = re.compile(r"([+-]?) ?(\d*)\.(\d*)\\overline\{(\d+)\}")
 _TIMES_TEN = re.compile(r"(.+?) ?(?:\\times|\\cdot|\*) ?10(?:\^|\*\*)(?:\{([+-]?\d+)\}|\(([+-]?\d+)\)|([+-]?\d+))")
 _SCIENTIFIC = re.compile(r"([+-]?\d+(?:\.\d*)?|[+-]?\.\d+)[eE]([+-]?\d+)")
 _POWER = re.compile(r"([+-]?)(\d+)(?:\^|\*\*)(?:\{([+-]?\d+)\}|([+-]?\d+))")
@@ -61,13 +62,21 @@ def _fraction(match: re.Match) -> Exact | None:
 
 def _mixed(match: re.Match) -> Exact | None:
     whole, top, bottom = int(match[2]), int(match[3] or match[5]), int(match[4] or match[6])
-    return _signed(match[1], whole * bottom + top, bottom)
+    return _signed(match[1], whole * bottom + top, bottom) if top < bottom else None  # 5 3/2 is no mixed number
 
 
 def _signed(sign: str, top: int, bottom: int) -> Exact | None:
     if bottom == 0:
         return None
     return Exact(Fraction(-top if sign == "-" else top, bottom))
+
+
+def _repeating(match: re.Match) -> Exact:
+    """0.1\\overline{6}: a sign, the whole part, digits that stand once, digits that repeat."""
+    sign, whole, fixed, period = match.groups()
+    nines = (10 ** len(period) - 1) * 10 ** len(fixed)
+    value = Fraction(int((whole or "0") + fixed + period) - int((whole or "0") + fixed), nines)
+    return Exact(-value if sign == "-" else value)
 
 
 def _times_ten(match: re.Match) -> Exact | None:
@@ -94,6 +103,7 @@ def _power_of(base: Fraction, exponent: int) -> Fraction | None:
 
 _FORMS = (
     (_DECIMAL, _decimal),
+    (_REPEATING, _repeating),
     (_FRACTION, _fraction),
     (_MIXED, _mixed),
     (_TIMES_TEN, _times_ten),

@@ -8,6 +8,7 @@ Sums, integrals, limits and the like raise `Unreadable`: they are left to math-v
 import re
 from fractions import Fraction
 
+from rlscale_jax.rewards import exact
 from rlscale_jax.rewards.trees import UNKNOWN_FUNCTIONS
 
 MAX_DEPTH = 40
@@ -73,6 +74,10 @@ _FUNCTIONS = frozenset(
         "arcsin",
         "arccos",
         "arctan",
+        "arccot",
+        "arcsec",
+        "arccsc",
+        "cis",
         "sinh",
         "cosh",
         "tanh",
@@ -197,7 +202,10 @@ class _Reader:
                 tree = ("pow", tree, self.exponent(depth))
             elif token == "!":
                 self.take()
-                tree = ("call", "factorial", tree)
+                double = self.peek() == "!"
+                if double:
+                    self.take()
+                tree = ("call", "double_factorial" if double else "factorial", tree)
             elif token == "%":
                 self.take()
                 tree = ("div", tree, ("num", Fraction(100)))
@@ -239,7 +247,9 @@ class _Reader:
         if len(token) > MAX_DIGITS:
             raise Unreadable("a number too long")
         if "overline" in token:
-            return ("num", _repeating(token))
+            number = exact.read(token)
+            assert number
+            return ("num", number.value)
         tree = ("num", Fraction(token.rstrip(".") or "0"))
         if token.isdigit() and self.peek() == r"\frac":  # 4\frac{4}{9} is a mixed number, 4\frac{x}{9} a product
             place = self.place
@@ -280,12 +290,12 @@ class _Reader:
         return "_" + "".join(inner)
 
     def arguments(self, depth: int) -> list[tuple]:
-        self.take("(")
+        close = {"(": ")", r"\{": r"\}"}[self.take()]
         found = [self.sum(depth + 1)]
         while self.peek() == ",":
             self.take()
             found.append(self.sum(depth + 1))
-        self.take(")")
+        self.take(close)
         return found
 
     def command(self, name: str, depth: int) -> tuple:
@@ -309,7 +319,7 @@ class _Reader:
             power = self.exponent(depth + 1)
         if power == ("neg", ("num", Fraction(1))) and name in _INVERSE:
             name, power = _INVERSE[name], None
-        arguments = self.arguments(depth) if self.peek() == "(" else [self.bare_argument(depth)]
+        arguments = self.arguments(depth) if self.peek() in ("(", r"\{") else [self.bare_argument(depth)]
         if base is not None:
             arguments.append(base)
         tree = ("call", name, *arguments)
@@ -376,13 +386,3 @@ _COMMANDS = {
     "mathbf": _Reader.named,
 }
 
-
-def _repeating(token: str) -> Fraction:
-    whole, tail = token.split(".")
-    fixed, period = tail.rstrip("}").split(r"\overline{")
-    scale = 10 ** len(fixed)
-    return (
-        Fraction(int(whole or "0"))
-        + Fraction(int(fixed or "0"), scale)
-        + Fraction(int(period), scale * (10 ** len(period) - 1))
-    )

@@ -7,8 +7,10 @@ delimiter sizes go; unicode symbols become their commands. No mathematics is don
 import re
 import unicodedata
 
-_SUPERSCRIPTS = {ord(c): f"^{{{d}}}" for c, d in zip("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789", strict=True)}
-_SUBSCRIPTS = {ord(c): f"_{{{d}}}" for c, d in zip("₀₁₂₃₄₅₆₇₈₉", "0123456789", strict=True)}
+_RAISED = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁽⁾ⁿⁱ]+")
+_LOWERED = re.compile("[₀₁₂₃₄₅₆₇₈₉₊₋₍₎ₙₖ]+")
+_ROOT = re.compile(r"([√∛∜]) ?(?:\(([^()]*)\)|(\d+(?:\.\d+)?|[A-Za-zπ]))")
+_ROOT_INDEX = {"√": "", "∛": "[3]", "∜": "[4]"}
 _SYMBOLS = {
     ord(c): command
     for c, command in {
@@ -18,7 +20,8 @@ _SYMBOLS = {
         "∩": r"\cap ", "∈": r"\in ", "∅": r"\emptyset ", "°": r"\degree ", "º": r"\degree ", "′": "'", "’": "'",
         "θ": r"\theta ", "α": r"\alpha ", "β": r"\beta ", "γ": r"\gamma ", "λ": r"\lambda ", "φ": r"\phi ",
         "ℝ": r"\mathbb{R}", "ℤ": r"\mathbb{Z}", "ℕ": r"\mathbb{N}", "ℚ": r"\mathbb{Q}", "€": r"\$", "£": r"\$",
-        "∠": r"\angle ", "△": r"\triangle ", "：": ":", "，": ",", "（": "(", "）": ")", "％": "%",
+        "∠": r"\angle ", "△": r"\triangle ", "：": ":", "，": ",", "（": "(", "）": ")", "％": "%", "∖": r"\setminus ",
+        "⇒": r"\Rightarrow ", "∴": r"\therefore ", "¢": r"\text{ cents}", "∨": r"\lor ", "∧": r"\land ",
     }.items()
 }  # fmt: skip
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
@@ -34,10 +37,41 @@ def _unglued(match: re.Match) -> str:
     return match[0] if match[0][1:] in ("sinh", "cosh", "tanh") else rf"\{match[1]} {match[2]}"
 
 
+def _repeated(match: re.Match) -> str:
+    """0.1666... as 0.1\\overline{6}: the shortest tail that stands there three times (or twice, if longer)."""
+    digits = match[1]
+    for period in range(1, len(digits) // 2 + 1):
+        tail = digits[-period:]
+        times = 3 if period == 1 else 2
+        if digits.endswith(tail * times):
+            fixed = digits
+            while fixed.endswith(tail):
+                fixed = fixed[:-period]
+            return rf".{fixed}\overline{{{tail}}}"
+    return match[0]
+
+
 _FUNCTIONS = "arcsin|arccos|arctan|sinh|cosh|tanh|sin|cos|tan|cot|sec|csc|log|ln|exp|gcd|lcm|max|min"
+_ORDINAL = (
+    r"(?<=\d)(?:\^\{ ?\\(?:text|mathrm|textrm)\{ ?(?:st|nd|rd|th) ?\} ?\}|\^\{ ?(?:st|nd|rd|th) ?\}"
+    r"|\^?\\(?:text|mathrm|textrm|textsuperscript)\{ ?(?:st|nd|rd|th) ?\}|(?:st|nd|rd|th)(?![A-Za-z]))"
+)  # 5th, 5^{\text{th}}
+_UNIT = r"\\(?:text|mathrm)\{ ?([A-Za-z]+) ?\}"
 _REWRITES = tuple(
     (re.compile(pattern), new)
     for pattern, new in (
+        (r"\A\s*\*\*(.+)\*\*\s*\Z", r"\1"),  # bold in Markdown
+        (r"\\(?:text)?color\s*\{[^{}]*\}|\\[hv]?phantom\s*\{[^{}]*\}|\\[hv]space\*?\s*\{[^{}]*\}", ""),
+        (r"\\(?:bf|it|rm|sf|tt|bfseries|itshape|large|Large|LARGE|huge|Huge|small|strut)(?![A-Za-z])", ""),
+        (r"\.(\d{3,40}) ?(?:\.\.\.|\\[lc]?dots(?![A-Za-z]))", _repeated),
+        (r"(?<=[\d.])\\dot ?\{?(\d)\}?(\d*)\\dot ?\{?(\d)\}?", r"\\overline{\1\2\3}"),
+        (r"(?<=[\d.])\\(?:bar|dot|overline) ?(?:\{(\d+)\}|(\d))", r"\\overline{\1\2}"),
+        (r"(?<=\d\.)\((\d{1,20})\)", r"\\overline{\1}"),  # 0.(3)
+        (r"\\(?:[lc]?dots[cbm]?)(?![A-Za-z])|\.\.\.(?!\s*\Z)", r"\\dots "),
+        (rf"{_ORDINAL}", ""),
+        (rf"\\d?frac ?\{{ ?{_UNIT} ?\}} ?\{{ ?{_UNIT} ?(\^\{{?2\}}?)? ?\}}", r"\\text{ \1/\2\3}"),
+        (rf"{_UNIT} ?(?:\\cdot ?)?{_UNIT}\^\{{?-1\}}?", r"\\text{ \1/\2}"),
+        (rf"{_UNIT} ?(?:\\cdot ?)?{_UNIT}\^\{{?-2\}}?", r"\\text{ \1/\2^2}"),
         (r"\\(leqslant|geqslant|pi|sin|cos|tan|ln|theta|alpha)([A-Za-z])(?![A-Za-z])", _unglued),
         (r"\\(?:displaystyle|textstyle|scriptstyle|limits|nolimits|hfill|noindent|protect)(?![A-Za-z])", ""),
         (r"\\(?:left|right|middle|[bB]igg?[lrm]?)(?![A-Za-z])\s*\.?", ""),
@@ -51,15 +85,30 @@ _REWRITES = tuple(
         (r"\\(?:l|r)brace(?![A-Za-z])", lambda m: r"\{" if "l" in m[0][:2] else r"\}"),
         (r"\\(?:leqslant|leq|leqq)(?![A-Za-z])|<=|=<", r"\\le "),
         (r"\\(?:geqslant|geq|geqq)(?![A-Za-z])|>=", r"\\ge "),
-        (r"\\neq(?![A-Za-z])|!=|\\not\s*=", r"\\ne "),
+        (r"\\neq(?![A-Za-z])|(?<![\d)}\]])!=|\\not\s*=", r"\\ne "),  # but 5!=120
+        (r"\{([^{}]{1,40})\\choose(?![A-Za-z])([^{}]{1,40})\}", r"\\binom{\1}{\2}"),
+        (r"\{([^{}]{1,40})\\over(?![A-Za-z])([^{}]{1,40})\}", r"\\frac{\1}{\2}"),
+        (r"(?<![A-Za-z}_^])C_(?:\{(\d+)\}|(\d))\^(?:\{(\d+)\}|(\d))", r"\\binom{\1\2}{\3\4}"),
+        (r"(?:\{\}|(?<![\w}]))_(?:\{(\d+)\}|(\d)) ?C_(?:\{(\d+)\}|(\d))", r"\\binom{\1\2}{\3\4}"),
         (r"\\langle(?![A-Za-z])", "("),
         (r"\\rangle(?![A-Za-z])", ")"),
         (r"\\lt(?![A-Za-z])", "<"),
         (r"\\gt(?![A-Za-z])", ">"),
         (r"\\(?:varnothing|O)(?![A-Za-z])", r"\\emptyset "),
-        (r"\^\s*\{?\s*(?:\\circ|\\degree)(?![A-Za-z])\s*\}?|\\degrees?(?![A-Za-z])|\^o(?![A-Za-z])", r"\\degree "),
+        (r"\\colon(?![A-Za-z])", ":"),
+        (r"\\(?:mathbb|mathbf|mathbb\s*|mathbf\s*)(?:\{ ?R ?\}|(?<= )R(?![A-Za-z]))|\\(?:R|Reals|reals)(?![A-Za-z])",
+         r"\\mathbb{R}"),
+        (r"\\(?:backslash|smallsetminus)(?![A-Za-z])", r"\\setminus "),
+        (r"(?<=\\mathbb\{R\}) ?- ?(?=\\\{|[(\[])", r"\\setminus "),
+        (r"(?<=[)\]]) ?U ?(?=[(\[])", r"\\cup "),
+        (r"\\vec ?(?:\{ ?([A-Za-z]) ?\}|([A-Za-z])(?![A-Za-z]))", r" \1\2 "),
+        (r"\\hat ?\{?(?:\\([ij])math|([ijk]))\}?|\\([ij])math(?![A-Za-z])", r" \1\2\3 "),
+        (r"\^\s*\{?\s*(?:\\circ|\\degree)(?![A-Za-z])\s*\}?|\\degrees?(?![A-Za-z])|\^o(?![A-Za-z])"
+         r"|\^ ?\{ ?\\(?:text|mathrm|textrm)\{ ?o ?\} ?\}", r"\\degree "),
         (r"\\cdotp(?![A-Za-z])|\\ast(?![A-Za-z])|\\bullet(?![A-Za-z])", r"\\cdot "),
         (r"\*\*", "^"),
+        (r"(?<=\d) ?[xX] ?(?=10 ?\^)", r"\\times "),  # 3 x 10^8
+        (r"(?<=\d)(?:\\(?:text|mathrm)\{ ?[eE] ?\}|[eE])\{([+-]?\d+)\}", r"e\1"),
         (r"\\%", "%"),
         (rf"(?<![\\A-Za-z])(pi|infty|infinity|inf|{_FUNCTIONS})(?![A-Za-z])", 
          lambda m: r"\infty " if m[1] in ("inf", "infinity") else "\\" + m[1] + " "),
@@ -94,7 +143,8 @@ def compact(text: str) -> str:
 
 def _single_backslashes(text: str) -> str:
     r"""A quarter of the study's ground truths are escaped twice (\\\\frac{1}{2}): then every run is even."""
-    if "\\\\" in text and all(len(run) % 2 == 0 for run in re.findall(r"\\+", text)):
+    doubled = re.search(r"\\\\(?:[A-Za-z]{2}|[{}%$!,;()])", text)  # else a line break, as in 2 \\ 3
+    if doubled and all(len(run) % 2 == 0 for run in re.findall(r"\\+", text)):
         return text.replace("\\\\", "\\")
     return text
 
@@ -103,7 +153,9 @@ def _unicode(text: str) -> str:
     if text.isascii():
         return text
     text = _VULGAR.sub(lambda m: " " + unicodedata.normalize("NFKC", m[0]) + " ", text)
-    text = text.translate(_SUPERSCRIPTS).translate(_SUBSCRIPTS).translate(_SYMBOLS)
+    text = _RAISED.sub(lambda m: f"^{{{m[0]}}}", text)  # NFKC makes plain digits of them below
+    text = _LOWERED.sub(lambda m: f"_{{{m[0]}}}", text)
+    text = _ROOT.sub(lambda m: rf"\sqrt{_ROOT_INDEX[m[1]]}{{{m[2] or m[3]}}}", text).translate(_SYMBOLS)
     text = unicodedata.normalize("NFKC", text).translate(_SYMBOLS)
     return text.replace("\u200b", "").replace("\ufeff", "")
 
@@ -114,6 +166,12 @@ def _text(match: re.Match) -> str:
     before = match.string[: match.start()].rstrip()
     if inner in ("m", "s", "g", "h", "L") and before[-1:].isdigit():
         return rf"\text{{{inner}}}"
+    if inner in (r"\degree", "%") or re.fullmatch(r"[A-Z](?:, ?[A-Z])+", inner):
+        return inner
+    if number := re.fullmatch(r"(-?(?:\\\$)?\d[\d.,/]*) ([a-z][a-z ]*)", inner):  # \text{5 apples}
+        return rf"{number[1]} \text{{{number[2]}}}"
+    if inner == "cis":
+        return r"\cis "
     if match[0].startswith("\\operatorname"):
         return "\\" + inner + " "
     if len(inner) <= 1 or not any(c.isalpha() for c in inner):

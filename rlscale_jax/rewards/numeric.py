@@ -219,6 +219,8 @@ def _log2_mag(base: Value) -> int:
 def _divide(a: Value, b: Value) -> Value:
     if b == 0:
         raise Undefined("division by zero")
+    if mpmath.isinf(b):
+        raise Undefined("division by infinity")
     return a / b
 
 
@@ -226,6 +228,12 @@ def _factorial(n: Value) -> Value:
     if n and mpmath.mag(n) > 40:
         raise TooLarge("a factorial of a large number")
     return mpmath.factorial(n)
+
+
+def _double_factorial(n: Value) -> Value:
+    if n and mpmath.mag(n) > 40:
+        raise TooLarge("a factorial of a large number")
+    return mpmath.fac2(n)
 
 
 def _binomial(n: Value, k: Value) -> Value:
@@ -286,7 +294,8 @@ _OPERATIONS = {
 _FUNCTIONS = {
     "sin": _trig(mpmath.sin), "cos": _trig(mpmath.cos), "tan": _trig(mpmath.tan), "cot": _trig(mpmath.cot),
     "sec": _trig(mpmath.sec), "csc": _trig(mpmath.csc), "arcsin": mpmath.asin, "arccos": mpmath.acos,
-    "arctan": mpmath.atan, "sinh": _trig(mpmath.sinh), "cosh": _trig(mpmath.cosh), "tanh": _trig(mpmath.tanh),
+    "arctan": mpmath.atan, "arccot": lambda x: mpmath.pi / 2 - mpmath.atan(x), "arcsec": mpmath.asec,
+    "arccsc": mpmath.acsc, "cis": _trig(lambda x: mpmath.expj(x)), "double_factorial": _double_factorial, "sinh": _trig(mpmath.sinh), "cosh": _trig(mpmath.cosh), "tanh": _trig(mpmath.tanh),
     "root": _root, "real_power": _real_power,
     "ln": mpmath.log, "log": _log, "lg": _log, "exp": _exp, "abs": abs, "factorial": _factorial,
     "binomial": _binomial, "floor": mpmath.floor, "ceil": mpmath.ceil, "max": max, "min": min, "mod": _modulo,

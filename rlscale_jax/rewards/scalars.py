@@ -19,54 +19,117 @@ ALGEBRA_SECS = 2.5  # processor time for math-verify
 
 
 def same_scalar(gold: Scalar | Words, answer: Scalar | Words) -> bool:
+    if (chosen := _CHOICE.fullmatch(answer.text)) and not _CHOICE.fullmatch(gold.text):
+        return _same_choice(gold, chosen["letter"] or chosen["bare"], chosen["rest"])
     if isinstance(gold, Words) or isinstance(answer, Words):
         return _same_words(gold, answer)
     return _same_quantity(gold.text, answer.text)
 
 
+# One choice with its content: \\text{(C) }15, (C) 15, C. 15
+_CHOICE = re.compile(
+    r"(?:\\text\{ ?)?(?:\((?P<letter>[A-J])\)|(?P<bare>[A-J])[.)])(?:[ .:]*\}[ .:]*| +)(?P<rest>[^ ].*)"
+)
 _WHOLE_LINE = {"all real numbers", "all reals", "real numbers", r"\mathbb{R}"}
-_SHORT_WORDS = {"no", "on", "yes", "not", "odd", "all", "one", "two", "six", "ten"}
+_SHORT_WORDS = {"no", "on", "yes", "not", "odd", "all", "one", "two", "six", "ten", "even", "none", "true"}
+_NUMBERS = dict(zip(
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
+    "eighteen nineteen twenty".split(), map(str, range(21)), strict=True,
+))  # fmt: skip
+_UNDEFINED = {"undefined", "dne", "does not exist", "not defined"}
+
+
+def _same_choice(gold: Scalar | Words, letter: str, rest: str) -> bool:
+    """Gold names the letter, or what stands behind it."""
+    if re.search(r"\([A-J]\)|\\text\{ ?or", rest):
+        return False
+    if re.fullmatch(r"\(?[A-Ja-j]\)?", gold.text):
+        return gold.text.strip("()").upper() == letter
+    return not isinstance(gold, Words) and _same_quantity(gold.text, rest)
 
 
 def _same_words(gold: Scalar | Words, answer: Scalar | Words) -> bool:
     if gold.text.strip("() ").casefold() == answer.text.strip("() ").casefold():
         return True
     both = {gold.text, answer.text}
-    if both <= _WHOLE_LINE:
+    if both <= _WHOLE_LINE or both <= _UNDEFINED:
         return True
-    if isinstance(gold, Words) and isinstance(answer, Words) and max(map(len, both)) <= 4 and not both & _SHORT_WORDS:
-        return _same_quantity(gold.text, answer.text)  # "ab" and "ba" are products
+    if gold.text in _NUMBERS or answer.text in _NUMBERS:
+        return _same_quantity(*(_NUMBERS.get(text, text) for text in (gold.text, answer.text)))
+    products = [node.product if isinstance(node, Words) else node.text for node in (gold, answer)]
+    if all(products) and not {product.lower() for product in products} & _SHORT_WORDS:
+        return _same_quantity(*products)  # "ab" and "ba" are products
     return False
 
 
 @lru_cache(maxsize=8192)
 def _same_quantity(gold: str, answer: str) -> bool:
     """Scalars with their units, percent and degree signs."""
+    gold, answer = (_DEGREES_MINUTES.sub(_in_degrees, text) for text in (gold, answer))
     if compact(gold) == compact(answer):
         return True
     if (verdict := _same_numeral(gold, answer)) is not None:
         return verdict
     (gold, gold_unit, gold_factor), (answer, unit, factor) = units.split(gold), units.split(answer)
     ratio = units.ratio(gold_unit, unit)
-    if ratio is None or (r"\degree" in gold + answer and {gold_unit, unit} - {"", "degree"}):
+    degrees = r"\degree" in gold + answer
+    if degrees and {gold_unit, unit} & {"radian", "rad"}:
+        return (r"\degree" in gold) != (r"\degree" in answer) and _same_value(gold, answer, Fraction(1), Fraction(1))
+    others = {gold_unit, unit} - {"", "degree"}
+    scales = {match[1] for match in map(_DEGREE.search, (gold, answer)) if match} - {None}
+    if ratio is None or ((degrees or "%" in gold + answer) and others) or len(scales) > 1:
         return False
     if r"\degree" not in gold + answer or r"\pi" not in gold + answer:  # else 60 degrees are pi/3
-        gold, answer = _without_degree(gold), _without_degree(answer)
+        gold, answer = (text if _TRIGONOMETRIC.search(text) else _DEGREE.sub("", text) for text in (gold, answer))
+    if ("%" in gold) != ("%" in answer) and not (exact.read(gold) and exact.read(answer)):
+        without = gold.rstrip("% "), answer.rstrip("% ")
+        return any(_same_value(*pair, gold_factor, factor * ratio) for pair in ((gold, answer), without))
     return _same_value(gold, answer, gold_factor, factor * ratio)
+
+
+_DEGREE = re.compile(r"\s*(?:\\degree|degrees?)\s*([CF])?$")
+_TRIGONOMETRIC = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc|cis)(?![A-Za-z])")
+_DEGREES_MINUTES = re.compile(r"(\d+) ?\\degree ?(\d+) ?(?:'|\^ ?\{?\\prime\}?)(?: ?(\d+) ?(?:''|\"))?")
+
+
+def _in_degrees(match: re.Match) -> str:
+    """30 degrees 30 minutes as a fraction of degrees."""
+    value = int(match[1]) + Fraction(int(match[2]), 60) + Fraction(int(match[3] or 0), 3600)
+    return rf"\frac{{{value.numerator}}}{{{value.denominator}}}\degree"
 
 
 def _same_numeral(gold: str, answer: str) -> bool | None:
     """Ratios, times of day and numerals in another base; None where neither is one."""
+    gold_time, time = _TIME.fullmatch(gold), _TIME.fullmatch(answer)
+    if gold_time and (time or gold_time[3]):
+        return time is not None and _same_time(gold_time, time)
+    gold, answer = (re.sub(r"(?<=\w) ?\\text\{ ?to ?\} ?(?=\w)|(?<=\d) to (?=\d)", ":", t) for t in (gold, answer))
     if ":" in gold or ":" in answer:
         return _same_ratio(gold.split(":"), answer.split(":"))
-    numerals = [re.fullmatch(r"\(?(\w+)\)?_\{?(?:\\text\{)?(\w+)\}*", text) for text in (gold, answer)]
-    if not any(numeral and numeral[1][:1].isdigit() for numeral in numerals):
+    numerals = [_numeral(text) for text in (gold, answer)]
+    if not any(numerals):
         return None
     values = [
-        _in_base(numeral[1], numeral[2]) if numeral else getattr(exact.read(text), "value", None)
+        _in_base(*numeral) if numeral else getattr(exact.read(text), "value", None)
         for numeral, text in zip(numerals, (gold, answer), strict=True)
     ]
     return None not in values and values[0] == values[1]
+
+
+def _numeral(text: str) -> tuple[str, str] | None:
+    """(digits, base) of 204_5, (204)_{5}, 1010_{\\text{two}}, A1_{16} or 204 (base 5)."""
+    plain = re.sub(r"\\text|[{}() ]", "", text)
+    match = re.fullmatch(r"([0-9A-Z]+)(?:_(?:base)?|base)([0-9a-z]+)", plain)
+    return (match[1], match[2]) if match and re.search(r"\d|[A-Z]{2}", match[1]) else None
+
+
+_TIME = re.compile(r"(?i)(\d{1,2}) ?: ?([0-5]\d)(?: ?(?:\\text\{)? ?([ap])\.? ?m\.? ?\}?)?")
+
+
+def _same_time(gold: re.Match, answer: re.Match) -> bool:
+    """3:30 may be p.m.; 3:30 a.m. is not. Times are not ratios: 3:30 is not 1:10."""
+    halves = {match[3].lower() for match in (gold, answer) if match[3]}
+    return (int(gold[1]), gold[2]) == (int(answer[1]), answer[2]) and len(halves) < 2
 
 
 _BASE_NAMES = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10}
@@ -94,10 +157,6 @@ def _same_ratio(gold: list[str], answer: list[str]) -> bool:
         return all(numeric.equal(("mul", c, b), ("mul", a, d)) for c, d in rest)
     long, short = sorted(trees, key=len, reverse=True)
     return len(long) == 2 and len(short) == 1 and bool(numeric.equal(("div", *long), short[0]))
-
-
-def _without_degree(text: str) -> str:
-    return re.sub(r"\s*(?:\\degree|degrees?)\s*[CF]?$", "", text)
 
 
 def _same_value(gold: str, answer: str, gold_factor: Fraction, factor: Fraction) -> bool:

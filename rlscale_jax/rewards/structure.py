@@ -12,11 +12,19 @@ _JOIN = re.compile(
 )
 _AND = re.compile(r"(?i)\\text\{\s*and\s*\}|\\(?:land|wedge)(?![A-Za-z])")
 _RELATIONS = frozenset(["=", "<", ">", r"\le", r"\ge", r"\ne", r"\approx", r"\equiv", r"\sim"])
-_MATRIX = re.compile(r"\\begin\{([pbvBV]?matrix|array)\}(?:\{[^{}]*\})?(.*)\\end\{\1\}", re.DOTALL)
+_MATRIX = re.compile(
+    r"(.{0,80}?)\\begin\{([pbvBV]?(?:small)?matrix|array)\}(?:\{[^{}]*\})?(.*)\\end\{\2\}", re.DOTALL
+)
+_CASES = re.compile(r"\\begin\{(?:cases|aligned)\}(.*)\\end\{(?:cases|aligned)\}", re.DOTALL)
+_SEPARATOR = re.compile(r"(?i)\A\s*\\text\{\s*(?:if|for|when)\s*\}|[,;.\s]+\Z")
 _WORDS = re.compile(r"(?i)\(?(?:\\text\{[^{}]*\}|[a-z]{2,}(?:[' -]+[a-z]+)*|[a-z])\)?\.?")
 
 
-_NOTHING = frozenset([r"\emptyset", "empty set", "no solution", "no solutions", "no real solutions", "none"])
+_NOTHING = re.compile(
+    r"(?i)(?:there (?:is|are|exists?|exist) )?(?:\\emptyset|(?:the )?empty set|no (?:real |such |integer )*"
+    r"(?:solutions?|roots?|values?|numbers?|integers?)(?: exists?| exist)?|none)"
+)
+_BUILDER = re.compile(r"[^=<>\[\](){}]{1,20}\\in ?\\mathbb\{R\}|[^=<>\[\](){}]{1,20}")
 
 
 @dataclass(frozen=True)
@@ -26,9 +34,10 @@ class Scalar:
 
 @dataclass(frozen=True)
 class Words:
-    """A text answer; `text` is lower-case with single spaces."""
+    """A text answer; `text` is lower-case with single spaces. `product`: a bare xy as it stands, else ""."""
 
     text: str
+    product: str = ""
 
 
 @dataclass(frozen=True)
@@ -53,8 +62,19 @@ class Union:
 
 
 @dataclass(frozen=True)
+class Difference:
+    """What is in the first set and not in the second."""
+
+    whole: "Node"
+    taken: "Node"
+
+
+@dataclass(frozen=True)
 class Matrix:
+    """kind: "matrix", "det" (between bars), or "cases" (value and condition in every row)."""
+
     rows: tuple[tuple, ...]
+    kind: str = "matrix"
 
 
 @dataclass(frozen=True)
@@ -65,7 +85,7 @@ class Relation:
     ops: tuple[str, ...]
 
 
-Node = Scalar | Words | Group | Interval | Union | Matrix | Relation
+Node = Scalar | Words | Group | Interval | Union | Difference | Matrix | Relation
 
 
 def read(text: str, depth: int = 0) -> Node:
@@ -77,14 +97,18 @@ def read(text: str, depth: int = 0) -> Node:
         text = "(" + text[1:]
     if text[-1:] == "[":
         text = text[:-1] + ")"
-    if match := _MATRIX.fullmatch(_bare(text)):
-        return _matrix(match[2], depth)
-    if match := re.fullmatch(r"[^=<>]{1,40}?\\in ?(?=[\\({\[\]])(.+)", text):
+    if (matrix := _environment(text, depth)) is not None:
+        return matrix
+    if r"\begin" not in text:
+        text = text.replace("\\\\", ";")  # lines below each other
+    if match := re.fullmatch(r"(?!\\\{)[^=<>,;]{1,40}?\\in ?(?=[\\({\[\]])(.+)", text):
         return read(match[1], depth + 1)
     if (parts := _split_list(text)) is not None:
         return _joined(text, parts, depth)
     if len(parts := split_top(text, (r"\cup",))) > 1:
         return Union(tuple(read(part, depth + 1) for part in parts))
+    if len(parts := split_top(text, (r"\setminus",))) == 2:
+        return Difference(*(read(part, depth + 1) for part in parts))
     if (relation := _relation(text)) is not None:
         return relation
     if (node := _bracketed(text, depth)) is not None:
@@ -100,8 +124,10 @@ def words(text: str) -> Words | None:
     if not _WORDS.fullmatch(text):
         return None
     inner = re.sub(r"\\text|[{}().]", "", text)
-    inner = " ".join(inner.lower().split())
-    return Words(inner) if len(inner) > 1 or text.startswith((r"\text", "(")) else None
+    inner = re.sub(r"\A(?:an?|the) (?=\w\w)", "", " ".join(inner.lower().split()))
+    if len(inner) < 2 and not text.startswith((r"\text", "(")):
+        return None
+    return Words(inner, text if re.fullmatch(r"[A-Za-z]{2,4}", text) else "")
 
 
 def split_top(text: str, separators: tuple[str, ...]) -> list[str]:
@@ -164,6 +190,9 @@ def _bracketed(text: str, depth: int) -> Node | None:
     if text[:1] in ("(", "[") and text[-1:] in (")", "]") and _closes_at_end(text):
         inner = text[1:-1]
         parts = split_top(inner, (",", ";"))
+        if text.startswith("[[") and len(parts) > 1 and all(re.fullmatch(r" ?\[.*\] ?", part) for part in parts):
+            rows = [split_top(part.strip()[1:-1], (",",)) for part in parts]
+            return Matrix(tuple(tuple(read(cell, depth + 1) for cell in row) for row in rows))
         if len(parts) == 1:
             return read(inner, depth + 1) if text[0] == "(" and text[-1] == ")" else None
         if len(parts) > MAX_ITEMS or not all(part.strip() for part in parts):
@@ -172,7 +201,7 @@ def _bracketed(text: str, depth: int) -> Node | None:
             low, high = (Scalar(part.strip()) for part in parts)
             return Interval(low, high, text[0] != "[", text[-1] != "]")
         return Group("tuple", tuple(read(part, depth + 1) for part in parts))
-    if re.sub(r"\\text|[{}]", "", text).strip().lower() in _NOTHING:
+    if _NOTHING.fullmatch(re.sub(r"\\text|[{}]", "", text).strip()):
         return Group("set", ())
     return None
 
@@ -180,11 +209,11 @@ def _bracketed(text: str, depth: int) -> Node | None:
 def _set(inner: str, depth: int) -> Node:
     """{1, 2}, or a set-builder {x | condition}: then the condition."""
     builder = split_top(inner, ("|", ":"))
-    if len(builder) == 2 and len(builder[0].strip()) <= 20 and re.search(r"[<>]|\\(?:le|ge|ne|in)\b", builder[1]):
+    if len(builder) == 2 and _BUILDER.fullmatch(builder[0].strip()) and re.search(r"[<>]|\\(?:le|ge|ne|in)\b", builder[1]):
         return read(builder[1], depth + 1)
     node = read(inner, depth + 1) if inner.strip() else Group("set", ())
     items = node.items if isinstance(node, Group) and node.kind in ("list", "set") else (node,)
-    if isinstance(node, Group) and node.kind == "set":
+    if isinstance(node, Group) and node.kind == "set" and (node.items or not inner.strip()):  # but {{}} is not {}
         items = node.items
     return Group("set", items)
 
@@ -207,10 +236,29 @@ def _bare(text: str) -> str:
     return text
 
 
-def _matrix(body: str, depth: int) -> Matrix:
+def _environment(text: str, depth: int) -> Node | None:
+    """A matrix, perhaps with a factor before it; the cases of a function; a system of equations."""
+    if match := _CASES.fullmatch(text):
+        rows = [[_SEPARATOR.sub("", cell) for cell in row] for row in _rows(match[1])]
+        if all(len(row) == 1 for row in rows):
+            return Group("list", tuple(read(row[0], depth + 1) for row in rows))
+        return Matrix(tuple(tuple(read(cell, depth + 1) for cell in row) for row in rows), "cases")
+    if not (match := _MATRIX.fullmatch(_bare(text))):
+        return None
+    factor = match[1].strip()
+    if rf"\begin{{{match[2]}}}" in match[3]:  # two of them
+        return None
+    if factor and (not re.fullmatch(r"[^=<>,]+", factor) or factor[-1] in r"+-*("):
+        return None
+    cells = [[f"({factor})({cell})" if factor else cell for cell in row] for row in _rows(match[3])]
+    kind = "det" if match[2] in ("vmatrix", "Vmatrix") else "matrix"
+    return Matrix(tuple(tuple(read(cell, depth + 1) for cell in row) for row in cells), kind)
+
+
+def _rows(body: str) -> list[list[str]]:
     body = re.sub(r"\\hline|\\(?:,|;|!)", " ", body)
     rows = [row for row in re.split(r"\\\\(?:\[[^\]]*\])?", body) if row.strip()]
-    return Matrix(tuple(tuple(read(cell, depth + 1) for cell in row.split("&")) for row in rows[:MAX_ITEMS]))
+    return [row.split("&") for row in rows[:MAX_ITEMS]]
 
 
 def _with_signs(text: str, signs: tuple, choice: int) -> str:

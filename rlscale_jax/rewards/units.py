@@ -26,7 +26,13 @@ _SPELLINGS = {
     }.items()
     for spelling in spellings.split()
 }  # fmt: skip
-_SCALES = {"hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+_SCALES = {"dozen": 12, "hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+_RATES = {"mph": "mile/h", "kph": "km/h", "kmh": "km/h", "kmph": "km/h", "fps": "ft/s"}
+# Words that make another answer of a number: "5 or more", "5 if n is odd"
+_HEDGES = frozenset("or more less least most not no wrong if except than about unless over under above below".split())
+_MIXED_UNITS = re.compile(
+    r"(\d+(?:\.\d+)?) ?(?:\\text\{ ?(?:and )?([A-Za-z]+) ?\}|([A-Za-z]{2,}))[ ,]*(?:\\text\{ ?and ?\} ?)?"
+)
 _BARE_WORDS = re.compile(
     r"(?P<number>.*[\d})] ?)(?P<unit>(?:(?i:square|cubic) )?"
     r"[A-Za-z]+(?:\^\{?[23]\}?|(?:/[a-z]+| per [a-z]+| [a-z]+){0,3}))"
@@ -39,6 +45,8 @@ _TEXT_UNIT = re.compile(
 def split(text: str) -> tuple[str, str, Fraction]:
     """(number's text, canonical unit or "", factor to multiply with) of a normalised scalar answer."""
     text = text.strip()
+    if (mixed := _mixed(text)) is not None:
+        return mixed
     if match := re.fullmatch(r"(-?) ?\\\$ ?(.+)", text):
         return match[1] + _without_money(match[2]), "$", Fraction(1)
     if text.endswith(r"\$"):
@@ -51,10 +59,23 @@ def split(text: str) -> tuple[str, str, Fraction]:
         words = match["unit"] if match else ""
         if match and not _is_label(words, spaced=match["number"].endswith(" ")):
             return text, "", Fraction(1)
-    if not match:
+    if not match or _HEDGES & set(re.findall("[a-z]+", words.lower())):
         return text, "", Fraction(1)
     number = match["number"].strip()
     return (number, *_canonical(words))
+
+
+def _mixed(text: str) -> tuple[str, str, Fraction] | None:
+    """2 hours 30 minutes: two or three parts of one dimension, added up in the unit of the first."""
+    parts = list(_MIXED_UNITS.finditer(text))
+    if not 2 <= len(parts) <= 4 or "".join(part[0] for part in parts) != text:
+        return None
+    names = [_canonical(part[2] or part[3])[0] for part in parts]
+    ratios = [ratio(names[0], name) if name in _UNITS else None for name in names]
+    if None in ratios or names[0] not in _UNITS or len(set(names)) < len(names):
+        return None
+    total = sum(Fraction(part[1]) * by for part, by in zip(parts, ratios, strict=True) if by is not None)
+    return str(total), names[0], Fraction(1)
 
 
 def _is_label(words: str, *, spaced: bool) -> bool:
@@ -86,7 +107,8 @@ def _canonical(words: str) -> tuple[str, Fraction]:
         power, words = ("^2" if match[1].startswith("sq") else "^3"), match[2]
     if match := re.fullmatch(r"(.+?)\^([23])", words):
         power, words = f"^{match[2]}", match[1].strip()
-    return _singular(words) + power, factor
+    rate = _RATES.get(words) or re.sub(r" ?/ ?| per ", "/", words)
+    return "/".join(map(_singular, rate.split("/", 1))) + power, factor
 
 
 def _singular(word: str) -> str:
@@ -103,6 +125,10 @@ def ratio(gold: str, answer: str) -> Fraction | None:
 
     A missing unit is the question's own; words that are no units of measure never contradict.
     """
+    if "/" in gold and "/" in answer:  # km/h and m/s: both parts in turn
+        (top, bottom), (gold_top, gold_bottom) = answer.split("/", 1), gold.split("/", 1)
+        ratios = ratio(gold_top, top), ratio(gold_bottom, bottom)
+        return None if ratios[0] is None or ratios[1] is None else ratios[0] / ratios[1]
     (gold_base, _, gold_power), (base, _, power) = gold.partition("^"), answer.partition("^")
     if not gold_base or not base or gold == answer:
         return Fraction(1)

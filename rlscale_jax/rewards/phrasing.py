@@ -1,0 +1,62 @@
+r"""Takes an answer out of the words around it: "the answer is 5", "k\pi, k \in \mathbb{Z}", "17 \pmod{20}".
+
+Only what cannot change the answer goes. Words that could ("5 or more", "not 5", "2 if n is even") stay, and make
+it another answer.
+"""
+
+import re
+from dataclasses import dataclass
+
+_OPENING = re.compile(
+    r"(?i)\A\s*(?:\\text\{\s*)?(?:(?:so|thus|hence|therefore),? )?(?:the )?(?:(?:final|correct) )?answer(?: is)?\s*[:=]?"
+    r"\s*(?:\}\s*[:=]?\s*|(?<=[\s:=]))"
+)
+_SIGN = re.compile(r"\A\s*(?:=|\\approx|\\therefore|\\Rightarrow|\\implies)(?![A-Za-z])\s*")
+_REASON = re.compile(r"(?i)[,;.]?\s*\(?\\text\{[\s,;(]*(?:where|since|because|as desired)\b.*\Z", re.DOTALL)
+_LETTERS = r"[a-z](?:\s*,\s*[a-z])*"
+_QUANTIFIER = re.compile(
+    rf"[,;]?\s*\(?(?:\\text\{{\s*,?\s*(?:for|where|with)?(?: all| any| some)?\s*\}})?\s*"
+    rf"({_LETTERS})\s*\\in\s*\\mathbb\{{([ZN])\}}\s*\)?\s*\Z"
+)
+_INTEGERS = re.compile(
+    rf"(?i)[,;]?\s*\(?(?:\\text\{{\s*,?\s*(?:for|where)(?: all| any| some)?(?: integers?)?\s*\}})?\s*({_LETTERS})\s*"
+    r"\\text\{\s*(?:is|are|is an|is any)?\s*(?:an |any )?integers?\s*\}\)?\s*\Z"
+)
+_MODULUS = re.compile(
+    r"\s*(?:\\pmod|\(\s*(?:\\bmod|\\mod|\\text\{\s*mod\s*\}|mod(?![a-z])))\s*(?:\{([^{}]{1,20})\}|([^{}\s)]{1,20}))"
+    r"\s*\)?\s*\Z"
+)
+
+
+@dataclass(frozen=True)
+class Phrase:
+    """text: the answer itself; modulus: of a residue, or ""; parameter: the one letter that runs over the integers."""
+
+    text: str
+    modulus: str = ""
+    parameter: str = ""
+
+
+def bare(text: str) -> Phrase:
+    """The answer in a normalised text."""
+    text = _SIGN.sub("", _OPENING.sub("", text))
+    text = _REASON.sub("", text)
+    parameter = ""
+    for pattern in (_QUANTIFIER, _INTEGERS):
+        if (match := pattern.search(text)) and text[: match.start()].strip():
+            text, parameter = text[: match.start()], match[1] if len(match[1]) == 1 else ""
+            break
+    modulus = ""
+    if (match := _MODULUS.search(text)) and text[: match.start()].strip():
+        modulus, text = (match[1] or match[2]).strip(), text[: match.start()].replace(r"\equiv", "=")
+    return Phrase(text.strip(" .,;"), modulus, parameter)
+
+
+def same_names(gold: Phrase, answer: Phrase) -> Phrase:
+    r"""`answer` with its integer parameter named as in `gold`: k\pi and n\pi are one family of numbers."""
+    if not gold.parameter or not answer.parameter or gold.parameter == answer.parameter:
+        return answer
+    if re.search(rf"(?<![\\A-Za-z]){gold.parameter}(?![A-Za-z])", answer.text):
+        return answer
+    pattern = rf"(?<![\\A-Za-z]){answer.parameter}(?![A-Za-z])"
+    return Phrase(re.sub(pattern, gold.parameter, answer.text), answer.modulus, gold.parameter)
