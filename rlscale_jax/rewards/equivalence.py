@@ -9,7 +9,7 @@ import re
 from rlscale_jax.rewards import exact, expression, numeric, phrasing
 from rlscale_jax.rewards.boxed import last_boxed
 from rlscale_jax.rewards.latex import compact, normalize
-from rlscale_jax.rewards.regions import regions_equal
+from rlscale_jax.rewards.regions import is_line, regions_equal
 from rlscale_jax.rewards.scalars import by_math_verify, same_scalar
 from rlscale_jax.rewards.structure import (
     Difference,
@@ -81,8 +81,7 @@ def _is_region(node: Node) -> bool:
     """Is it a set of real numbers for sure? A pair (1, 2) may be one beside one."""
     if isinstance(node, Group):
         return node.kind == "list" and all(map(_is_inequality, node.items))
-    whole_line = isinstance(node, Scalar) and node.text.startswith(r"\mathbb{R}")
-    return isinstance(node, Interval | Union | Difference) or _is_inequality(node) or whole_line
+    return isinstance(node, Interval | Union | Difference) or _is_inequality(node) or is_line(node)
 
 
 def _is_inequality(node: Node) -> bool:
@@ -179,7 +178,7 @@ def _distinct(group: Group) -> list[Node]:
     members: list[Node] = []
     for item in group.items:
         _, value = _assignment(item)
-        opened = value.items if isinstance(value, Group) and value.kind == "set" else (item,)
+        opened = value.items if isinstance(value, Group) and value.kind == "set" and value.items else (item,)
         for member in opened:
             if not any(member == other or (len(members) < 8 and _same(other, member)) for other in members):
                 members.append(member)

@@ -166,7 +166,7 @@ def _text(match: re.Match) -> str:
     before = match.string[: match.start()].rstrip()
     if inner in ("m", "s", "g", "h", "L") and before[-1:].isdigit():
         return rf"\text{{{inner}}}"
-    if inner in (r"\degree", "%") or re.fullmatch(r"[A-Z](?:, ?[A-Z])+", inner):
+    if inner in (r"\degree", "%") or re.fullmatch(r"\(?[A-Z]\)?(?:, ?\(?[A-Z]\)?)+", inner):
         return inner
     if number := re.fullmatch(r"(-?(?:\\\$)?\d[\d.,/]*) ([a-z][a-z ]*)", inner):  # \text{5 apples}
         return rf"{number[1]} \text{{{number[2]}}}"

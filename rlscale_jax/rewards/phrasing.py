@@ -13,7 +13,7 @@ _OPENING = re.compile(
 )
 _SIGN = re.compile(r"\A\s*(?:=|\\approx|\\therefore|\\Rightarrow|\\implies)(?![A-Za-z])\s*")
 _REASON = re.compile(r"(?i)[,;.]?\s*\(?\\text\{[\s,;(]*(?:where|since|because|as desired)\b.*\Z", re.DOTALL)
-_LETTERS = r"[a-z](?:\s*,\s*[a-z])*"
+_LETTERS = r"(?<![A-Za-z\\])[a-z](?:\s*,\s*[a-z])*"
 _QUANTIFIER = re.compile(
     rf"[,;]?\s*\(?(?:\\text\{{\s*,?\s*(?:for|where|with)?(?: all| any| some)?\s*\}})?\s*"
     rf"({_LETTERS})\s*\\in\s*\\mathbb\{{([ZN])\}}\s*\)?\s*\Z"
@@ -22,6 +22,7 @@ _INTEGERS = re.compile(
     rf"(?i)[,;]?\s*\(?(?:\\text\{{\s*,?\s*(?:for|where)(?: all| any| some)?(?: integers?)?\s*\}})?\s*({_LETTERS})\s*"
     r"\\text\{\s*(?:is|are|is an|is any)?\s*(?:an |any )?integers?\s*\}\)?\s*\Z"
 )
+_LETTER = re.compile(r"(?<![\\A-Za-z])[a-z](?![A-Za-z])")
 _MODULUS = re.compile(
     r"\s*(?:\\pmod|\(\s*(?:\\bmod|\\mod|\\text\{\s*mod\s*\}|mod(?![a-z])))\s*(?:\{([^{}]{1,20})\}|([^{}\s)]{1,20}))"
     r"\s*\)?\s*\Z"
@@ -53,10 +54,16 @@ def bare(text: str) -> Phrase:
 
 
 def same_names(gold: Phrase, answer: Phrase) -> Phrase:
-    r"""`answer` with its integer parameter named as in `gold`: k\pi and n\pi are one family of numbers."""
-    if not gold.parameter or not answer.parameter or gold.parameter == answer.parameter:
+    r"""`answer` with its integer parameter named as in `gold`: k\pi and n\pi, n \in \mathbb{Z}, are one family."""
+    if not (gold.parameter or answer.parameter):
         return answer
-    if re.search(rf"(?<![\\A-Za-z]){gold.parameter}(?![A-Za-z])", answer.text):
+    ours, theirs = set(_LETTER.findall(gold.text)), set(_LETTER.findall(answer.text))
+    old, new = answer.parameter or _only(theirs - ours), gold.parameter or _only(ours - theirs)
+    if not old or not new or new in theirs or old in ours:
         return answer
-    pattern = rf"(?<![\\A-Za-z]){answer.parameter}(?![A-Za-z])"
-    return Phrase(re.sub(pattern, gold.parameter, answer.text), answer.modulus, gold.parameter)
+    renamed = re.sub(rf"(?<![\\A-Za-z]){old}(?![A-Za-z])", new, answer.text)
+    return Phrase(renamed, answer.modulus, new)
+
+
+def _only(letters: set[str]) -> str:
+    return letters.pop() if len(letters) == 1 else ""

@@ -1,52 +1,75 @@
-r"""Sets of real numbers: intervals, unions, single points and inequalities in one variable, compared as sets."""
+r"""Sets of real numbers: intervals, unions, differences, single points and inequalities, compared as sets."""
 
-import itertools
+import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from rlscale_jax.rewards import expression, numeric
 from rlscale_jax.rewards.latex import compact
-from rlscale_jax.rewards.structure import Group, Interval, Node, Relation, Scalar, Union, read
+from rlscale_jax.rewards.structure import Difference, Group, Interval, Node, Relation, Scalar, Union, Words
 
 _INFINITY = Fraction(10) ** 400
 _FLIP = {"<": ">", ">": "<", r"\le": r"\ge", r"\ge": r"\le", r"\ne": r"\ne"}
+_LINE_WORDS = {"all real numbers", "all reals", "real numbers", "reals", "all real x", "all real values"}
+_LINES = {
+    r"\mathbb{R}": (r"-\infty", r"\infty"),
+    r"\textR": (r"-\infty", r"\infty"),
+    r"\mathbb{R}^+": ("0", r"\infty"),
+    r"\mathbb{R}_+": ("0", r"\infty"),
+    r"\mathbb{R}_{>0}": ("0", r"\infty"),
+    r"\mathbb{R}^-": (r"-\infty", "0"),
+    r"\mathbb{R}_{<0}": (r"-\infty", "0"),
+}
 
 
 @dataclass(frozen=True)
 class Piece:
-    """Numbers between two ends; the ends as text (for comparing) and as values (for ordering)."""
+    """Numbers between two ends; the ends as text (for comparing) and as values (for ordering; None: symbolic)."""
 
     low: str
     high: str
     low_open: bool
     high_open: bool
-    at: Fraction
+    start: Fraction | None
+    stop: Fraction | None
+
+    @property
+    def measured(self) -> bool:
+        return self.start is not None and self.stop is not None
+
+    @property
+    def empty(self) -> bool:
+        return self.measured and (
+            self.start > self.stop or (self.start == self.stop and (self.low_open or self.high_open))  # type: ignore
+        )
 
 
 def regions_equal(gold: Node, answer: Node, same_scalar: Callable[[Scalar, Scalar], bool]) -> bool | None:
     """Whether both are the same set of numbers; None where one cannot be read as such a set."""
-    regions = []
-    names = set()
-    for node in (gold, answer):
-        try:
-            name, pieces = _region(node)
-        except ValueError:
-            return None
-        names.add(name)
-        regions.append(sorted(pieces, key=lambda piece: (piece.at, piece.low_open)))
-    if len(names - {""}) > 1 or len(regions[0]) != len(regions[1]):
+    try:
+        (gold_name, gold_pieces), (name, pieces) = _region(gold), _region(answer)
+    except ValueError:
+        return None
+    if (gold_name and name and gold_name != name) or len(gold_pieces) != len(pieces):
         return False
     return all(
         (a.low_open, a.high_open) == (b.low_open, b.high_open)
         and same_scalar(Scalar(a.low), Scalar(b.low))
         and same_scalar(Scalar(a.high), Scalar(b.high))
-        for a, b in zip(*regions, strict=True)
+        for a, b in zip(gold_pieces, pieces, strict=True)
     )
 
 
+def is_line(node: Node) -> bool:
+    """Is it all real numbers, or one half of them, by name?"""
+    if isinstance(node, Words):
+        return node.text in _LINE_WORDS
+    return isinstance(node, Scalar) and compact(node.text) in _LINES
+
+
 def _region(node: Node) -> tuple[str, list[Piece]]:
-    """(variable or "", pieces).
+    """(variable or "", pieces in order).
 
     Raises: ValueError where the node is no set of reals.
     """
@@ -54,46 +77,47 @@ def _region(node: Node) -> tuple[str, list[Piece]]:
         return "", [_piece(node.low.text, node.high.text, node.low_open, node.high_open)]
     if isinstance(node, Union):
         found = [_region(part) for part in node.parts]
-        names = {name for name, _ in found} - {""}
-        if len(names) > 1:
-            raise ValueError("several variables")
-        return "".join(names), [piece for _, pieces in found for piece in pieces]
+        return _one_name(found), _merged([piece for _, pieces in found for piece in pieces])
+    if isinstance(node, Difference):
+        found = [_region(node.whole), _region(node.taken)]
+        return _one_name(found), _without(found[0][1], found[1][1])
     if isinstance(node, Group) and node.kind == "tuple" and len(node.items) == 2:
         low, high = node.items
         if isinstance(low, Scalar) and isinstance(high, Scalar):
             return "", [_piece(low.text, high.text, True, True)]
-    if isinstance(node, Group) and node.kind in ("set", "list"):
+    if isinstance(node, Group) and node.kind in ("set", "list") and node.items:
         return _points_or_bounds(node)
     if isinstance(node, Relation):
         return _inequality(node)
-    if isinstance(node, Scalar):
-        return "", _named_set(node.text)
+    if isinstance(node, Scalar | Words) and is_line(node):
+        return "", [_piece(*_LINES.get(compact(node.text), (r"-\infty", r"\infty")), True, True)]
     raise ValueError("no set of real numbers")
 
 
+def _one_name(found: list[tuple[str, list[Piece]]]) -> str:
+    names = {name for name, _ in found} - {""}
+    if len(names) > 1:
+        raise ValueError("several variables")
+    return "".join(names)
+
+
 def _points_or_bounds(node: Group) -> tuple[str, list[Piece]]:
-    """{1, 2}, or "x > 1 and x < 3": two bounds of one variable."""
-    if all(isinstance(item, Scalar) for item in node.items):
-        return "", [_piece(item.text, item.text, False, False) for item in node.items]
-    found = [_region(item) for item in node.items]
-    names = {name for name, _ in found}
-    if len(found) != 2 or len(names) != 1 or any(len(pieces) != 1 for _, pieces in found):
-        raise ValueError("no bounds of one variable")
-    first, second = sorted((pieces[0] for _, pieces in found), key=lambda piece: piece.at)
-    if _position(second.low) > _position(first.high):  # "x < -2, x > 2" can only be meant as a union
-        return names.pop(), [first, second]
-    return names.pop(), [_piece(second.low, first.high, second.low_open, first.high_open)]
-
-
-def _named_set(text: str) -> list[Piece]:
-    r"""\mathbb{R}, and \mathbb{R} without points."""
-    whole, _, rest = compact(text).partition(r"\setminus")
-    if whole not in (r"\mathbb{R}", r"\textR") or (rest and not rest.startswith(r"\{")):
-        raise ValueError("no named set")
-    node = read(rest) if rest else Group("set", ())
-    points = sorted((item.text for item in getattr(node, "items", ())), key=_position)
-    ends = [r"-\infty", *points, r"\infty"]
-    return [_piece(low, high, True, True) for low, high in itertools.pairwise(ends)]
+    """{1, 2}, or conditions on one variable: "x > 1 and x < 3", "x \\ne 1, x \\ne 2" or, for short, "x \\ne 1, 2"."""
+    items = list(node.items)
+    if all(isinstance(item, Scalar) for item in items):
+        return "", _merged([_piece(item.text, item.text, False, False) for item in items])
+    first = items[0]
+    if isinstance(first, Relation) and first.ops == (r"\ne",):
+        items = [Relation((first.sides[0], i.text), first.ops) if isinstance(i, Scalar) else i for i in items]
+    found = [_region(item) for item in items]
+    name = _one_name(found)
+    if not all(piece.measured for _, pieces in found for piece in pieces):
+        raise ValueError("bounds that cannot be ordered")
+    common = found[0][1]
+    for _, pieces in found[1:]:
+        common = _without(common, _without([_piece(r"-\infty", r"\infty", True, True)], pieces))
+    # "x < -2, x > 2" can only be meant as a union
+    return name, common or _merged([piece for _, pieces in found for piece in pieces])
 
 
 def _inequality(node: Relation) -> tuple[str, list[Piece]]:
@@ -127,16 +151,68 @@ def _is_variable(text: str) -> bool:
 
 
 def _piece(low: str, high: str, low_open: bool, high_open: bool) -> Piece:
-    return Piece(low.strip(), high.strip(), low_open, high_open, _position(low))
+    return Piece(low.strip(), high.strip(), low_open, high_open, _position(low), _position(high))
 
 
-def _position(text: str) -> Fraction:
-    """Where an end lies, for ordering only; symbolic ends keep their order of writing."""
-    bare = compact(text)
-    if r"\infty" in bare:
+def _position(text: str) -> Fraction | None:
+    """Where an end lies, to 40 digits and for ordering only; None for a symbolic end."""
+    bare = compact(re.sub(r"\\degree|\+", "", text))
+    if bare in (r"\infty", r"-\infty"):
         return -_INFINITY if bare.startswith("-") else _INFINITY
     try:
-        value = numeric.approximate(expression.read(text))
+        return numeric.approximate(expression.read(text))
     except expression.Unreadable:
-        value = None
-    return Fraction(0) if value is None else value
+        return None
+
+
+def _merged(pieces: list[Piece]) -> list[Piece]:
+    """The same numbers in as few pieces as possible, in order. With symbolic or crossed ends: as written."""
+    if any(not piece.measured or piece.empty for piece in pieces):
+        return pieces
+    done: list[Piece] = []
+    for piece in sorted(pieces, key=lambda p: (p.start, p.low_open)):
+        last = done[-1] if done else None
+        if last is None or _apart(last, piece):
+            done.append(piece)
+        elif (piece.stop, not piece.high_open) > (last.stop, not last.high_open):
+            done[-1] = replace(last, high=piece.high, high_open=piece.high_open, stop=piece.stop)
+    return done
+
+
+def _apart(last: Piece, following: Piece) -> bool:
+    assert last.stop is not None and following.start is not None
+    return following.start > last.stop or (following.start == last.stop and last.high_open and following.low_open)
+
+
+def _without(whole: list[Piece], taken: list[Piece]) -> list[Piece]:
+    """What is in `whole` and not in `taken`.
+
+    Raises: ValueError for symbolic ends.
+    """
+    if not all(piece.measured for piece in whole + taken):
+        raise ValueError("ends that cannot be ordered")
+    for cut in taken:
+        rest = []
+        for piece in whole:
+            if not _meet(piece, cut):
+                rest.append(piece)
+                continue
+            left = replace(piece, high=cut.low, high_open=not cut.low_open, stop=cut.start)
+            right = replace(piece, low=cut.high, low_open=not cut.high_open, start=cut.stop)
+            rest += [part for part in (left, right) if not part.empty and _inside(part, piece)]
+        whole = rest
+    return _merged(whole)
+
+
+def _meet(a: Piece, b: Piece) -> bool:
+    first, second = (a, b) if (a.start, a.low_open) <= (b.start, b.low_open) else (b, a)  # type: ignore[operator]
+    assert first.stop is not None and second.start is not None
+    touching = second.start == first.stop and not (first.high_open or second.low_open)
+    return second.start < first.stop or touching
+
+
+def _inside(part: Piece, piece: Piece) -> bool:
+    """Is a part that was cut from a piece really a part of it, at both ends?"""
+    low = (part.start, part.low_open) >= (piece.start, piece.low_open)  # type: ignore[operator]
+    high = (part.stop, not part.high_open) <= (piece.stop, not piece.high_open)  # type: ignore[operator]
+    return low and high

@@ -75,7 +75,7 @@ def _same_quantity(gold: str, answer: str) -> bool:
     degrees = r"\degree" in gold + answer
     if degrees and {gold_unit, unit} & {"radian", "rad"}:
         return (r"\degree" in gold) != (r"\degree" in answer) and _same_value(gold, answer, Fraction(1), Fraction(1))
-    others = {gold_unit, unit} - {"", "degree"}
+    others = {gold_unit, unit} - {"", "degree", "percent", "percentage", "pct"}
     scales = {match[1] for match in map(_DEGREE.search, (gold, answer)) if match} - {None}
     if ratio is None or ((degrees or "%" in gold + answer) and others) or len(scales) > 1:
         return False
@@ -176,11 +176,13 @@ def _same_value(gold: str, answer: str, gold_factor: Fraction, factor: Fraction)
         return gold_factor == factor and by_math_verify(gold, answer)
     if gold_factor != factor:
         trees = [("mul", ("num", by), tree) for by, tree in zip((gold_factor, factor), trees, strict=True)]
+    if numeric.equal(*trees):
+        return True
     for number, other in zip(numbers, trees[::-1], strict=True):
         if number and number.places > 0:
             value = numeric.approximate(other)
-            return value is not None and (value == number.value or exact.approximates(number, value))
-    return bool(numeric.equal(*trees))
+            return value is not None and exact.approximates(number, value)
+    return False
 
 
 _PROSE = re.compile(

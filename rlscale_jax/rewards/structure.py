@@ -24,6 +24,7 @@ _NOTHING = re.compile(
     r"(?i)(?:there (?:is|are|exists?|exist) )?(?:\\emptyset|(?:the )?empty set|no (?:real |such |integer )*"
     r"(?:solutions?|roots?|values?|numbers?|integers?)(?: exists?| exist)?|none)"
 )
+_CONDITION = re.compile(r"[<>]|\\(?:le|ge|ne|in)(?![A-Za-z])")
 _BUILDER = re.compile(r"[^=<>\[\](){}]{1,20}\\in ?\\mathbb\{R\}|[^=<>\[\](){}]{1,20}")
 
 
@@ -106,7 +107,10 @@ def read(text: str, depth: int = 0) -> Node:
     if (parts := _split_list(text)) is not None:
         return _joined(text, parts, depth)
     if len(parts := split_top(text, (r"\cup",))) > 1:
-        return Union(tuple(read(part, depth + 1) for part in parts))
+        nodes = tuple(read(part, depth + 1) for part in parts)
+        if all(isinstance(node, Group) and node.kind == "set" for node in nodes):
+            return Group("set", tuple(item for node in nodes for item in node.items))
+        return Union(nodes)
     if len(parts := split_top(text, (r"\setminus",))) == 2:
         return Difference(*(read(part, depth + 1) for part in parts))
     if (relation := _relation(text)) is not None:
@@ -209,13 +213,11 @@ def _bracketed(text: str, depth: int) -> Node | None:
 def _set(inner: str, depth: int) -> Node:
     """{1, 2}, or a set-builder {x | condition}: then the condition."""
     builder = split_top(inner, ("|", ":"))
-    if len(builder) == 2 and _BUILDER.fullmatch(builder[0].strip()) and re.search(r"[<>]|\\(?:le|ge|ne|in)\b", builder[1]):
+    if len(builder) == 2 and _BUILDER.fullmatch(builder[0].strip()) and _CONDITION.search(builder[1]):
         return read(builder[1], depth + 1)
     node = read(inner, depth + 1) if inner.strip() else Group("set", ())
-    items = node.items if isinstance(node, Group) and node.kind in ("list", "set") else (node,)
-    if isinstance(node, Group) and node.kind == "set" and (node.items or not inner.strip()):  # but {{}} is not {}
-        items = node.items
-    return Group("set", items)
+    flat = isinstance(node, Group) and node.kind in ("list", "set") and (node.items or not inner.strip())
+    return Group("set", node.items if flat else (node,))  # {{}} is not {}
 
 
 def _closes_at_end(text: str) -> bool:
