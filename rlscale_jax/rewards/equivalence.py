@@ -37,7 +37,7 @@ def equivalent(box: str, ground_truth: str) -> Verdict:
     """Whether the two answers, each without its \\boxed{}, are equal."""
     if len(box) > MAX_CHARS + len(ground_truth):
         return failed(REFUSED)
-    answer, gold = normalize(box), normalize(last_boxed(ground_truth) or ground_truth)
+    answer, gold = normalize(box), normalize(_final(ground_truth))
     if not answer:
         return failed(PARSE_FAIL)
     if compact(answer) == compact(gold):
@@ -53,6 +53,14 @@ def equivalent(box: str, ground_truth: str) -> Verdict:
         return failed(REFUSED)
 
 
+def _final(ground_truth: str) -> str:
+    """The answer in a ground truth: its box, or in a whole solution the last formula."""
+    if (box := last_boxed(ground_truth)) is not None:
+        return box
+    formulas = re.findall(r"\$([^$]+)\$", ground_truth) if len(ground_truth) > 300 else []
+    return formulas[-1] if formulas else ground_truth
+
+
 def _read(text: str, other: str) -> Node:
     """`text` as a node. "1,234" is a number, but a list where the other side is one."""
     if exact.read(text) and not ("," in text and ", " in other):
@@ -65,7 +73,7 @@ def _read(text: str, other: str) -> Node:
 def _same(gold: Node, answer: Node) -> bool:
     gold, answer = _assigned_alike(gold, answer)
     if isinstance(gold, Scalar | Words) and isinstance(answer, Scalar | Words):
-        return same_scalar(gold, answer)
+        return same_scalar(gold, answer) or (is_line(gold) and is_line(answer) and _same_region(gold, answer))
     if isinstance(gold, Matrix) or isinstance(answer, Matrix):
         return _same_matrix(gold, answer)
     if _is_region(gold) or _is_region(answer):
@@ -80,7 +88,7 @@ def _same(gold: Node, answer: Node) -> bool:
 def _is_region(node: Node) -> bool:
     """Is it a set of real numbers for sure? A pair (1, 2) may be one beside one."""
     if isinstance(node, Group):
-        return node.kind == "list" and all(map(_is_inequality, node.items))
+        return node.kind in ("list", "both") and all(map(_is_inequality, node.items))
     return isinstance(node, Interval | Union | Difference) or _is_inequality(node) or is_line(node)
 
 
@@ -103,6 +111,8 @@ def _stated(node: Relation) -> str:
 def _assigned_alike(gold: Node, answer: Node) -> tuple[Node, Node]:
     """Drops "x =" where only one side has it, or both the same; keeps real equations."""
     gold_name, gold_value = _assignment(gold)
+    if re.search("[+-]", gold_name):  # x + y = 3 is an equation where it is the answer
+        gold_name, gold_value = "", gold
     name, value = _assignment(answer)
     if any(isinstance(node, Relation) and _is_equation(node) for node in (gold_value, value)):
         return gold, answer
@@ -149,6 +159,9 @@ def _same_group(gold: Group, answer: Group) -> bool:
     """Tuples in order, sets and bare lists in any; a bare list may stand for a tuple, in its order."""
     if "tuple" in (gold.kind, answer.kind):
         kinds = {gold.kind, answer.kind}
+        for one, other in ((gold, answer), (answer, gold)):
+            if one.kind == "set" and len(one.items) == 1:  # {(1, 2)}
+                return _same(one.items[0], other)
         gold, answer = _by_name(gold), _by_name(answer)
         if not kinds <= {"tuple", "list"} or len(gold.items) != len(answer.items):
             return False

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 MAX_DIGITS = 300  # longer numerals and larger exponents are left to the symbolic layer
-MIN_APPROX_DIGITS = 7  # significant digits from which a decimal may stand for a number that never ends
-MIN_APPROX_PLACES = 6  # or with one digit less, but so many after the point (0.333333 for 1/3)
+MIN_APPROX_DIGITS = 9  # significant digits from which a decimal may stand for a number that never ends
 
 _INT = r"\d{1,3}(?:,\d{3})+|\d+"
 _DECIMAL = re.compile(rf"([+-]?) ?({_INT})?(?:\.(\d*))?")
@@ -115,7 +114,7 @@ _FORMS = (
 def equal(gold: Exact, answer: Exact) -> bool:
     """Equal as numbers. A percentage stands for p/100 and for p; a long decimal for what it rounds.
 
-    "28%" is 28 (the question names the unit) or 0.28; 0.98039215686 is 50/51, but 0.33 is not 1/3.
+    "28%" is 28 (the question names the unit) or 0.28; 0.98039215686 is 50/51, but 0.142857 is not 1/7.
     """
     if gold.percent == answer.percent:
         return _same(gold, answer)
@@ -130,7 +129,7 @@ def _same(a: Exact, b: Exact) -> bool:
 
 def approximates(decimal: Exact, value: Fraction) -> bool:
     """True where `decimal` is `value` rounded or cut to its places, with enough digits to be no guess."""
-    if decimal.places < 1 or decimal.digits < MIN_APPROX_DIGITS - (decimal.places >= MIN_APPROX_PLACES):
+    if decimal.places < 1 or decimal.digits < MIN_APPROX_DIGITS:
         return False
     unit = Fraction(1, 10**decimal.places)
     finer = (value / unit).denominator != 1  # a value on the decimal's own grid is simply another number

@@ -385,4 +385,3 @@ _COMMANDS = {
     "hat": _Reader.named,
     "mathbf": _Reader.named,
 }
-

@@ -103,8 +103,11 @@ _REWRITES = tuple(
         (r"(?<=[)\]]) ?U ?(?=[(\[])", r"\\cup "),
         (r"\\vec ?(?:\{ ?([A-Za-z]) ?\}|([A-Za-z])(?![A-Za-z]))", r" \1\2 "),
         (r"\\hat ?\{?(?:\\([ij])math|([ijk]))\}?|\\([ij])math(?![A-Za-z])", r" \1\2\3 "),
-        (r"\^\s*\{?\s*(?:\\circ|\\degree)(?![A-Za-z])\s*\}?|\\degrees?(?![A-Za-z])|\^o(?![A-Za-z])"
+        (r"\^\s*(?:\{\s*\\(?:circ|degree)\s*\}|\\(?:circ|degree)(?![A-Za-z]))|\\degrees?(?![A-Za-z])"
+         r"|\^(?:o(?![A-Za-z])|\{ ?o ?\})"
          r"|\^ ?\{ ?\\(?:text|mathrm|textrm)\{ ?o ?\} ?\}", r"\\degree "),
+        (r"(?<=\d) ?(?:\\text\{ ?deg(?:rees?|\.)? ?\}|deg(?:rees?)?(?![A-Za-z]))", r"\\degree "),
+        (r"\\text\{ ?(?:percent|per cent|pct\.?|percentage) ?\}|(?<=\d) ?per cent", "%"),
         (r"\\cdotp(?![A-Za-z])|\\ast(?![A-Za-z])|\\bullet(?![A-Za-z])", r"\\cdot "),
         (r"\*\*", "^"),
         (r"(?<=\d) ?[xX] ?(?=10 ?\^)", r"\\times "),  # 3 x 10^8
@@ -120,6 +123,8 @@ _FRAC = re.compile(rf"\\frac{_FRAC_ARGUMENT}{_FRAC_ARGUMENT}")
 _SQRT = re.compile(r"\\sqrt\s*(\\[A-Za-z]+|[A-Za-z0-9])")
 _SPACED_THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?: \d{3})+(?![\d,])")
 
+_SPACED_DECIMALS = re.compile(r"(?<=\d)\.\d{3}(?: \d{3})+(?!\d)")
+
 
 def normalize(text: str) -> str:
     """One spelling of `text` (see the module). Idempotent up to spacing; single spaces are kept."""
@@ -133,6 +138,7 @@ def normalize(text: str) -> str:
     text = re.sub(r"\s+", " ", text).strip()
     text = re.sub(r"(\\[A-Za-z]+|[{}^_(]) (?=[\\{}^_()\d,])|(?<=\w) (?=[}^_),])", r"\1", text)
     text = _SPACED_THOUSANDS.sub(lambda m: m[0].replace(" ", ""), text)
+    text = _SPACED_DECIMALS.sub(lambda m: m[0].replace(" ", ""), text)
     return _unwrapped(text.rstrip(" .,;:").lstrip(" ,;:"))
 
 
@@ -164,7 +170,7 @@ def _text(match: re.Match) -> str:
     """A font change around one letter or a number is only a font; around words, and units, it marks text."""
     inner = match[1].strip()
     before = match.string[: match.start()].rstrip()
-    if inner in ("m", "s", "g", "h", "L") and before[-1:].isdigit():
+    if inner in ("m", "s", "g", "h", "L") and (before[-1:].isdigit() or before.endswith("}")):
         return rf"\text{{{inner}}}"
     if inner in (r"\degree", "%") or re.fullmatch(r"\(?[A-Z]\)?(?:, ?\(?[A-Z]\)?)+", inner):
         return inner

@@ -8,8 +8,8 @@ import re
 from dataclasses import dataclass
 
 _OPENING = re.compile(
-    r"(?i)\A\s*(?:\\text\{\s*)?(?:(?:so|thus|hence|therefore),? )?(?:the )?(?:(?:final|correct) )?answer(?: is)?\s*[:=]?"
-    r"\s*(?:\}\s*[:=]?\s*|(?<=[\s:=]))"
+    r"(?i)\A\s*(?:\\text\{\s*)?(?:(?:so|thus|hence|therefore),? )?(?:the )?(?:(?:final|correct) )?answer(?: is)?"
+    r"\s*[:=]?\s*(?:\}\s*[:=]?\s*|(?<=[\s:=]))"
 )
 _SIGN = re.compile(r"\A\s*(?:=|\\approx|\\therefore|\\Rightarrow|\\implies)(?![A-Za-z])\s*")
 _REASON = re.compile(r"(?i)[,;.]?\s*\(?\\text\{[\s,;(]*(?:where|since|because|as desired)\b.*\Z", re.DOTALL)

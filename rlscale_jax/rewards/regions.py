@@ -18,6 +18,7 @@ _LINES = {
     r"\mathbb{R}^+": ("0", r"\infty"),
     r"\mathbb{R}_+": ("0", r"\infty"),
     r"\mathbb{R}_{>0}": ("0", r"\infty"),
+    r"\mathbb{R}_{\ge0}": ("[0", r"\infty"),
     r"\mathbb{R}^-": (r"-\infty", "0"),
     r"\mathbb{R}_{<0}": (r"-\infty", "0"),
 }
@@ -85,12 +86,13 @@ def _region(node: Node) -> tuple[str, list[Piece]]:
         low, high = node.items
         if isinstance(low, Scalar) and isinstance(high, Scalar):
             return "", [_piece(low.text, high.text, True, True)]
-    if isinstance(node, Group) and node.kind in ("set", "list") and node.items:
+    if isinstance(node, Group) and node.kind in ("set", "list", "both") and node.items:
         return _points_or_bounds(node)
     if isinstance(node, Relation):
         return _inequality(node)
     if isinstance(node, Scalar | Words) and is_line(node):
-        return "", [_piece(*_LINES.get(compact(node.text), (r"-\infty", r"\infty")), True, True)]
+        low, high = _LINES.get(compact(node.text), (r"-\infty", r"\infty"))
+        return "", [_piece(low.lstrip("["), high, not low.startswith("["), True)]
     raise ValueError("no set of real numbers")
 
 
@@ -105,7 +107,7 @@ def _points_or_bounds(node: Group) -> tuple[str, list[Piece]]:
     """{1, 2}, or conditions on one variable: "x > 1 and x < 3", "x \\ne 1, x \\ne 2" or, for short, "x \\ne 1, 2"."""
     items = list(node.items)
     if all(isinstance(item, Scalar) for item in items):
-        return "", _merged([_piece(item.text, item.text, False, False) for item in items])
+        return "", _merged([_point(item.text) for item in items])
     first = items[0]
     if isinstance(first, Relation) and first.ops == (r"\ne",):
         items = [Relation((first.sides[0], i.text), first.ops) if isinstance(i, Scalar) else i for i in items]
@@ -116,6 +118,8 @@ def _points_or_bounds(node: Group) -> tuple[str, list[Piece]]:
     common = found[0][1]
     for _, pieces in found[1:]:
         common = _without(common, _without([_piece(r"-\infty", r"\infty", True, True)], pieces))
+    if node.kind == "both":
+        return name, common
     # "x < -2, x > 2" can only be meant as a union
     return name, common or _merged([piece for _, pieces in found for piece in pieces])
 
@@ -136,6 +140,8 @@ def _inequality(node: Relation) -> tuple[str, list[Piece]]:
 
 
 def _half_line(op: str, bound: str) -> list[Piece]:
+    if op == r"\ne" and r"\pm" in bound:
+        return _without(_half_line(op, bound.replace(r"\pm", "")), [_point(bound.replace(r"\pm", "-"))])
     if op == r"\ne":
         return [_piece(r"-\infty", bound, True, True), _piece(bound, r"\infty", True, True)]
     if op in ("<", r"\le"):
@@ -148,6 +154,10 @@ def _is_variable(text: str) -> bool:
         return expression.read(text)[0] == "sym" or (text[:2] in ("f(", "g(", "h(") and text.endswith(")"))
     except expression.Unreadable:
         return False
+
+
+def _point(text: str) -> Piece:
+    return _piece(text, text, False, False)
 
 
 def _piece(low: str, high: str, low_open: bool, high_open: bool) -> Piece:

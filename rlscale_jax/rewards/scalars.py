@@ -26,17 +26,21 @@ def same_scalar(gold: Scalar | Words, answer: Scalar | Words) -> bool:
     return _same_quantity(gold.text, answer.text)
 
 
-# One choice with its content: \\text{(C) }15, (C) 15, C. 15
+# One choice with its content: \text{(C) }15, (C) 15, C. 15
 _CHOICE = re.compile(
     r"(?:\\text\{ ?)?(?:\((?P<letter>[A-J])\)|(?P<bare>[A-J])[.)])(?:[ .:]*\}[ .:]*| +)(?P<rest>[^ ].*)"
 )
-_WHOLE_LINE = {"all real numbers", "all reals", "real numbers", r"\mathbb{R}"}
 _SHORT_WORDS = {"no", "on", "yes", "not", "odd", "all", "one", "two", "six", "ten", "even", "none", "true"}
-_NUMBERS = dict(zip(
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
-    "eighteen nineteen twenty".split(), map(str, range(21)), strict=True,
-))  # fmt: skip
-_UNDEFINED = {"undefined", "dne", "does not exist", "not defined"}
+_NUMBERS = {
+    "zero": "0", "one": "1", "two": "2", "three": "3", "four": "4", "five": "5", "six": "6", "seven": "7", "eight": "8",
+    "nine": "9", "ten": "10", "eleven": "11", "twelve": "12", "thirteen": "13", "fourteen": "14", "fifteen": "15",
+    "sixteen": "16", "seventeen": "17", "eighteen": "18", "nineteen": "19", "twenty": "20",
+}  # fmt: skip
+_SYNONYMS = (
+    {"undefined", "dne", "does not exist", "not defined"},
+    {r"\mathbb{Z}", "all integers", "integers", "any integer", "set of integers"},
+    {"infinitely many", "infinitely many solutions", "infinite"},
+)
 
 
 def _same_choice(gold: Scalar | Words, letter: str, rest: str) -> bool:
@@ -52,7 +56,7 @@ def _same_words(gold: Scalar | Words, answer: Scalar | Words) -> bool:
     if gold.text.strip("() ").casefold() == answer.text.strip("() ").casefold():
         return True
     both = {gold.text, answer.text}
-    if both <= _WHOLE_LINE or both <= _UNDEFINED:
+    if any(both <= same for same in _SYNONYMS):
         return True
     if gold.text in _NUMBERS or answer.text in _NUMBERS:
         return _same_quantity(*(_NUMBERS.get(text, text) for text in (gold.text, answer.text)))
@@ -75,9 +79,10 @@ def _same_quantity(gold: str, answer: str) -> bool:
     degrees = r"\degree" in gold + answer
     if degrees and {gold_unit, unit} & {"radian", "rad"}:
         return (r"\degree" in gold) != (r"\degree" in answer) and _same_value(gold, answer, Fraction(1), Fraction(1))
-    others = {gold_unit, unit} - {"", "degree", "percent", "percentage", "pct"}
+    others = {unit for unit in (gold_unit, unit) if units.is_measure(unit)}
     scales = {match[1] for match in map(_DEGREE.search, (gold, answer)) if match} - {None}
-    if ratio is None or ((degrees or "%" in gold + answer) and others) or len(scales) > 1:
+    kinds = degrees + ("%" in gold + answer) + bool(others)
+    if ratio is None or kinds > 1 or len(scales) > 1:
         return False
     if r"\degree" not in gold + answer or r"\pi" not in gold + answer:  # else 60 degrees are pi/3
         gold, answer = (text if _TRIGONOMETRIC.search(text) else _DEGREE.sub("", text) for text in (gold, answer))
@@ -87,7 +92,7 @@ def _same_quantity(gold: str, answer: str) -> bool:
     return _same_value(gold, answer, gold_factor, factor * ratio)
 
 
-_DEGREE = re.compile(r"\s*(?:\\degree|degrees?)\s*([CF])?$")
+_DEGREE = re.compile(r"\s*\\degree\s*([CF](?![A-Za-z]))?")
 _TRIGONOMETRIC = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc|cis)(?![A-Za-z])")
 _DEGREES_MINUTES = re.compile(r"(\d+) ?\\degree ?(\d+) ?(?:'|\^ ?\{?\\prime\}?)(?: ?(\d+) ?(?:''|\"))?")
 
@@ -119,7 +124,7 @@ def _same_numeral(gold: str, answer: str) -> bool | None:
 def _numeral(text: str) -> tuple[str, str] | None:
     """(digits, base) of 204_5, (204)_{5}, 1010_{\\text{two}}, A1_{16} or 204 (base 5)."""
     plain = re.sub(r"\\text|[{}() ]", "", text)
-    match = re.fullmatch(r"([0-9A-Z]+)(?:_(?:base)?|base)([0-9a-z]+)", plain)
+    match = re.fullmatch(r"([0-9A-Z.]+)(?:_(?:base)?|base)([0-9a-z]+)", plain)
     return (match[1], match[2]) if match and re.search(r"\d|[A-Z]{2}", match[1]) else None
 
 
@@ -137,7 +142,9 @@ _BASE_NAMES = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7,
 
 def _in_base(digits: str, base: str) -> Fraction | None:
     try:
-        return Fraction(int(digits, _BASE_NAMES.get(base) or int(base)))
+        radix = _BASE_NAMES.get(base) or int(base)
+        whole, _, tail = digits.partition(".")
+        return Fraction(int(whole + tail, radix), radix ** len(tail))
     except ValueError:
         return None
 

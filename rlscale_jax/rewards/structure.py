@@ -12,9 +12,7 @@ _JOIN = re.compile(
 )
 _AND = re.compile(r"(?i)\\text\{\s*and\s*\}|\\(?:land|wedge)(?![A-Za-z])")
 _RELATIONS = frozenset(["=", "<", ">", r"\le", r"\ge", r"\ne", r"\approx", r"\equiv", r"\sim"])
-_MATRIX = re.compile(
-    r"(.{0,80}?)\\begin\{([pbvBV]?(?:small)?matrix|array)\}(?:\{[^{}]*\})?(.*)\\end\{\2\}", re.DOTALL
-)
+_MATRIX = re.compile(r"(.{0,80}?)\\begin\{([pbvBV]?(?:small)?matrix|array)\}(?:\{[^{}]*\})?(.*)\\end\{\2\}", re.DOTALL)
 _CASES = re.compile(r"\\begin\{(?:cases|aligned)\}(.*)\\end\{(?:cases|aligned)\}", re.DOTALL)
 _SEPARATOR = re.compile(r"(?i)\A\s*\\text\{\s*(?:if|for|when)\s*\}|[,;.\s]+\Z")
 _WORDS = re.compile(r"(?i)\(?(?:\\text\{[^{}]*\}|[a-z]{2,}(?:[' -]+[a-z]+)*|[a-z])\)?\.?")
@@ -43,7 +41,8 @@ class Words:
 
 @dataclass(frozen=True)
 class Group:
-    """kind: "list" (bare, comma-separated), "set" ({...}, order and repeats do not count), "tuple" (ordered)."""
+    """kind: "list" (bare, comma-separated), "set" ({...}, order and repeats do not count), "tuple" (ordered),
+    "both" (conditions joined by "and")."""
 
     kind: str
     items: tuple
@@ -94,6 +93,7 @@ def read(text: str, depth: int = 0) -> Node:
     text = text.strip(" .;")
     if depth > MAX_DEPTH:
         return Scalar(text)
+    text = re.sub(r"\[ ?\\cup ?\]", r")\\cup(", text)
     if text[:1] == "]":  # ]1, 2[ is the French (1, 2)
         text = "(" + text[1:]
     if text[-1:] == "[":
@@ -104,6 +104,8 @@ def read(text: str, depth: int = 0) -> Node:
         text = text.replace("\\\\", ";")  # lines below each other
     if match := re.fullmatch(r"(?!\\\{)[^=<>,;]{1,40}?\\in ?(?=[\\({\[\]])(.+)", text):
         return read(match[1], depth + 1)
+    if len(steps := re.split(r"\\(?:Rightarrow|implies|therefore|Longrightarrow)(?![A-Za-z])", text)) > 1:
+        return read(steps[-1], depth + 1)  # the last step is the answer
     if (parts := _split_list(text)) is not None:
         return _joined(text, parts, depth)
     if len(parts := split_top(text, (r"\cup",))) > 1:
@@ -163,7 +165,8 @@ def _joined(text: str, parts: list[str], depth: int) -> Node:
     ordered = [node for node in nodes if isinstance(node, kinds) and not _is_equation(node)]
     if len(ordered) == len(nodes) and not _AND.search(text) and "," not in text:
         return Union(nodes)
-    return Group("list", nodes)
+    both = len(ordered) == len(nodes) and _AND.search(text) is not None
+    return Group("both" if both else "list", nodes)
 
 
 def _is_equation(node: Node) -> bool:

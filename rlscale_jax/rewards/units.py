@@ -29,7 +29,10 @@ _SPELLINGS = {
 _SCALES = {"dozen": 12, "hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 _RATES = {"mph": "mile/h", "kph": "km/h", "kmh": "km/h", "kmph": "km/h", "fps": "ft/s"}
 # Words that make another answer of a number: "5 or more", "5 if n is odd"
-_HEDGES = frozenset("or more less least most not no wrong if except than about unless over under above below".split())
+_HEDGES = frozenset(
+    ["or", "more", "less", "least", "most", "not", "no", "wrong", "incorrect", "false", "if", "unless", "except"]
+    + ["than", "about", "over", "under", "above", "below"]
+)
 _MIXED_UNITS = re.compile(
     r"(\d+(?:\.\d+)?) ?(?:\\text\{ ?(?:and )?([A-Za-z]+) ?\}|([A-Za-z]{2,}))[ ,]*(?:\\text\{ ?and ?\} ?)?"
 )
@@ -118,6 +121,11 @@ def _singular(word: str) -> str:
         if form in _SPELLINGS:
             return _SPELLINGS[form]
     return word.removesuffix("s")
+
+
+def is_measure(unit: str) -> bool:
+    """Is it a known unit (or money), and not just a label?"""
+    return unit.partition("^")[0].partition("/")[0] in _UNITS
 
 
 def ratio(gold: str, answer: str) -> Fraction | None:
