@@ -30,8 +30,8 @@ _SCALES = {"dozen": 12, "hundred": 10**2, "thousand": 10**3, "million": 10**6, "
 _RATES = {"mph": "mile/h", "kph": "km/h", "kmh": "km/h", "kmph": "km/h", "fps": "ft/s"}
 # Words that make another answer of a number: "5 or more", "5 if n is odd"
 _HEDGES = frozenset(
-    ["or", "more", "less", "least", "most", "not", "no", "wrong", "incorrect", "false", "if", "unless", "except"]
-    + ["than", "about", "over", "under", "above", "below"]
+    {"or", "more", "less", "least", "most", "not", "no", "wrong", "incorrect", "false", "if", "unless", "except"}
+    | {"than", "about", "over", "under", "above", "below"}
 )
 _MIXED_UNITS = re.compile(
     r"(\d+(?:\.\d+)?) ?(?:\\text\{ ?(?:and )?([A-Za-z]+) ?\}|([A-Za-z]{2,}))[ ,]*(?:\\text\{ ?and ?\} ?)?"
