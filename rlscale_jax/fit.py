@@ -5,7 +5,7 @@ from absl import flags
 from rlscale_jax import laws
 from rlscale_jax.experiment import flags as experiment_flags
 from rlscale_jax.experiment.records import write_json
-from rlscale_jax.laws import analysis, published, summary
+from rlscale_jax.laws import published, request, reuse
 
 USAGE = """Fits log10 L = -k(N) log10 X + E(N) to learning curves.
 
@@ -13,6 +13,10 @@ USAGE = """Fits log10 L = -k(N) log10 X + E(N) to learning curves.
   python -m rlscale_jax.fit --curves=a.csv,b.csv --resource=data --protocol=inter --compare
   python -m rlscale_jax.fit --curves=a.csv --decide --budget=1e20      which size, at what loss, for 1e20 FLOPs
   python -m rlscale_jax.fit --curves=a.csv --decide --target_loss=0.4  what budget reaches a loss
+  python -m rlscale_jax.fit --curves=a.csv --law=decomposition         a law with a floor (or sigmoid)
+  python -m rlscale_jax.fit --curves=a.csv --joint                     one k(N) for compute and data
+  python -m rlscale_jax.fit --curves=reuse.csv --law=reuse             k and E by reuse factor (tau, step, test_loss)
+  python -m rlscale_jax.fit --curves=a.csv --findings                  the paper's findings, judged on these curves
   python -m rlscale_jax.fit --reproduce=DIR                            the published fits beside ours
 
 Curves: a study's directory, or CSV with the columns n_params (parameters, 7e9), test_loss (1 - pass@1, in (0, 1]),
@@ -20,12 +24,9 @@ compute_flops and/or samples; optional model, step, seed, correct, total."""
 
 _CURVES = flags.DEFINE_list("curves", [], "CSV files or study directories, separated by commas")
 _RESOURCE = flags.DEFINE_enum("resource", "compute", list(laws.RESOURCES), "what is spent: FLOPs or prompts")
-_LAW = flags.DEFINE_enum("law", "saturating", list(laws.LAWS), "family of k(N); loglinear: k free for each model")
+_LAW = flags.DEFINE_enum("law", "saturating", list(request.LAWS), "k(N); loglinear: k free; forms with a floor; reuse")
 _OBJECTIVE = flags.DEFINE_enum(
-    "objective",
-    "robust",
-    list(laws.OBJECTIVES),
-    "robust: log loss, binomial and Huber weights; published: raw-loss MSE",
+    "objective", "robust", list(laws.OBJECTIVES), "robust: log loss, weighted; published: raw-loss MSE"
 )
 _PROTOCOL = flags.DEFINE_enum(
     "protocol", "full", list(laws.PROTOCOLS), "full; inter: largest size held out; intra: late points held out"
@@ -39,6 +40,9 @@ _BOOTSTRAP = flags.DEFINE_list(
 )
 _NUM_BOOTSTRAP = flags.DEFINE_integer("num_bootstrap", 1000, "replicates")
 _COMPARE = flags.DEFINE_bool("compare", False, "also rival laws, residual diagnostics and sensitivity")
+_JOINT = flags.DEFINE_bool("joint", False, "also whether the laws of compute and data are one, and their joint fit")
+_FINDINGS = flags.DEFINE_bool("findings", False, "only judge the paper's findings on these curves")
+_REUSE = flags.DEFINE_list("reuse", [], "with --findings: CSV of a reuse study (tau, step, test_loss)")
 _DECIDE = flags.DEFINE_bool("decide", False, "also the best size for --budget, crossings, what --target_loss costs")
 _BUDGET = flags.DEFINE_float("budget", 0.0, "FLOPs (compute) or unique prompts (data) to decide for")
 _TARGET = flags.DEFINE_float("target_loss", 0.0, "loss to reach")
@@ -51,21 +55,29 @@ def main(argv) -> None:
     if _REPRODUCE.value:
         print(published.markdown(_REPRODUCE.value))
         return
-    intra = _PROTOCOL.value == "intra"
-    first = _DROP_FIRST.value + intra * _INTRA_FIRST.value
-    protocol = laws.Protocol(name=_PROTOCOL.value, drop_first=first, drop_last=_INTRA_LAST.value)
-    table = laws.read(_CURVES.value)
-    fit = laws.fit(table, resource=_RESOURCE.value, law=_LAW.value, objective=_OBJECTIVE.value, protocol=protocol,
-                   confidence=_CONFIDENCE.value)  # fmt: skip
-    if _BOOTSTRAP.value:
-        fit = analysis.resampled(fit, _CURVES.value, over=_BOOTSTRAP.value, num=_NUM_BOOTSTRAP.value)
-    found = analysis.analyse(fit, table, rivals=_COMPARE.value)
-    parts = [summary.text(fit), summary.held_out(found), *([summary.comparison(found)] if _COMPARE.value else [])]
-    if _DECIDE.value:
-        parts.append(summary.decision(fit, budget=_BUDGET.value, target_loss=_TARGET.value))
-    print("\n\n".join(filter(None, parts)))
+    text, result = _judge() if _FINDINGS.value else request.answer(_request())
+    print(text)
     if _OUT.value:
-        write_json(_OUT.value, fit.to_json() | found.to_json())
+        write_json(_OUT.value, result)
+
+
+def _request() -> request.Request:
+    first = _DROP_FIRST.value + (_PROTOCOL.value == "intra") * _INTRA_FIRST.value
+    return request.Request(
+        protocol=laws.Protocol(name=_PROTOCOL.value, drop_first=first, drop_last=_INTRA_LAST.value),
+        paths=_CURVES.value, resource=_RESOURCE.value, law=_LAW.value, objective=_OBJECTIVE.value,
+        confidence=_CONFIDENCE.value, bootstrap=_BOOTSTRAP.value, num_bootstrap=_NUM_BOOTSTRAP.value,
+        compare=_COMPARE.value, joint=_JOINT.value, decide=_DECIDE.value, budget=_BUDGET.value,
+        target_loss=_TARGET.value,
+    )  # fmt: skip
+
+
+def _judge() -> tuple[str, dict]:
+    from rlscale_jax.report import findings  # its part imports the plotting library, which takes a second
+
+    rows = reuse.reuse(reuse.read(_REUSE.value)) if _REUSE.value else []
+    found = findings.from_curves(laws.read(_CURVES.value), objective=_OBJECTIVE.value, reuse=rows)
+    return findings.text(found), findings.to_json(found)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import glob
 import json
 import pathlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rlscale_jax.experiment.records import read_rows
@@ -19,10 +19,7 @@ SPELLINGS = {
     "flops": "compute_flops", "compute": "compute_flops", "c": "compute_flops", "prompts": "samples", "d": "samples",
     "loss": "test_loss", "eval_loss": "test_loss", "l": "test_loss",
 }  # fmt: skip
-NEEDED = (
-    "Needed: n_params, test_loss, and compute_flops or samples; optional: model, step, seed, correct, total. "
-    "test_loss is 1 - accuracy"
-)
+OPTIONAL = "; optional: model, step, seed, correct, total. test_loss is 1 - accuracy"
 
 
 def rows_of(path: str | pathlib.Path) -> Iterator[Row]:
@@ -36,7 +33,7 @@ def rows_of(path: str | pathlib.Path) -> Iterator[Row]:
     elif path.suffix == ".jsonl" and path.exists():
         yield from _log_rows(path)
     elif path.exists():
-        yield from _csv_rows(path)
+        yield from csv_rows(path)
     elif any(sign in str(path) for sign in "*?[") and (found := sorted(glob.glob(str(path), recursive=True))):
         for one in found:
             yield from rows_of(one)
@@ -44,14 +41,24 @@ def rows_of(path: str | pathlib.Path) -> Iterator[Row]:
         raise FileNotFoundError(f"no curves at {path}; give a CSV file, a study's directory or a run's")
 
 
-def _csv_rows(path: pathlib.Path) -> Iterator[Row]:
+def csv_rows(
+    path: str | pathlib.Path,
+    *,
+    needed: Sequence[str] = ("n_params", "test_loss"),
+    either: Sequence[str] = ("compute_flops", "samples"),
+) -> Iterator[Row]:
+    """The rows of a CSV file (comma, semicolon or tab) with all columns `needed` and one of `either`.
+
+    Raises: ValueError naming file and row for what is no such table, FileNotFoundError where there is no file.
+    """
+    path = pathlib.Path(path)
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: not UTF-8 text (byte {error.start}); save the table as CSV in UTF-8") from None
     lines = text.splitlines(keepends=True)
     reader = csv.DictReader(lines, delimiter=_delimiter(lines[0] if lines else ""))
-    names = _columns(path, [*(reader.fieldnames or [])])
+    names = _columns(path, [*(reader.fieldnames or [])], needed, either)
     reader.fieldnames = names
     try:
         for row in reader:
@@ -68,7 +75,7 @@ def _delimiter(header: str) -> str:
     return max(",;\t", key=header.count)
 
 
-def _columns(path: pathlib.Path, given: list[str]) -> list[str]:
+def _columns(path: pathlib.Path, given: list[str], needed: Sequence[str], either: Sequence[str]) -> list[str]:
     """The header's names as ours. A second spelling of a column that is there under its own name stays as it is."""
     plain = [re.sub(r"[\s-]+", "_", name.strip().lower()) for name in given]
     names = [SPELLINGS.get(name, name) if SPELLINGS.get(name) not in plain else name for name in plain]
@@ -77,11 +84,13 @@ def _columns(path: pathlib.Path, given: list[str]) -> list[str]:
         raise ValueError(
             f"{path}: column {twice[0]} stands in the header more than once ({', '.join(given)}); keep one"
         )
-    missing = [name for name in ("n_params", "test_loss") if name not in names]
-    if not {"compute_flops", "samples"} & set(names):
-        missing.append("compute_flops or samples")
+    choice = " or ".join(either)
+    missing = [name for name in needed if name not in names] + ([] if set(either) & set(names) else [choice])
     if missing:
-        raise ValueError(f"{path}: no column {', '.join(missing)}; found {', '.join(names) or 'nothing'}. {NEEDED}")
+        raise ValueError(
+            f"{path}: no column {', '.join(missing)}; found {', '.join(names) or 'nothing'}. "
+            f"Needed: {', '.join(needed)}, and {choice}{OPTIONAL}"
+        )
     return names
 
 
@@ -89,7 +98,7 @@ def _directory_rows(directory: pathlib.Path) -> Iterator[Row]:
     """A study's gathered curves, else the logs of its runs; a single run's log."""
     gathered = directory / "curves.csv"
     if gathered.exists():
-        yield from _csv_rows(gathered)
+        yield from csv_rows(gathered)
         return
     logs = [*directory.glob("runs/*/metrics.jsonl"), *directory.glob("*/metrics.jsonl")]
     logs += directory.glob("metrics.jsonl")

@@ -65,8 +65,8 @@ def fit(
         theta=best.theta[0],
         levels=anchor(fitted.n, k, E, _middle(fitted)),
         models=_per_model(fitted, k, E),
-        r2=_pooled_r2(fitted, k, E, np.asarray),
-        r2_log=_pooled_r2(fitted, k, E, np.log10),
+        r2=pooled_r2(fitted, k, E),
+        r2_log=pooled_r2(fitted, k, E, np.log10),
         converged=bool(best.converged[0]),
         region=doubt,
         notes=(),
@@ -121,7 +121,7 @@ def predicted_loss(curves: Curves, k: np.ndarray, E: np.ndarray) -> np.ndarray:
     return 10 ** (E[:, None] - k[:, None] * curves.log_x)
 
 
-def _pooled_r2(curves: Curves, k: np.ndarray, E: np.ndarray, scale) -> float:
+def pooled_r2(curves: Curves, k: np.ndarray, E: np.ndarray, scale=np.asarray) -> float:
     """1 - residual / total sum of squares, all points of all models around one mean."""
     on = curves.mask
     return r_squared(scale(curves.loss[on]), scale(predicted_loss(curves, k, E)[on]))

@@ -8,8 +8,9 @@ import dataclasses
 import numpy as np
 
 from rlscale_jax.laws.curves import Curves
-from rlscale_jax.laws.fitting import equations, fit, starts
+from rlscale_jax.laws.fitting import equations, fit, pooled_r2, starts
 from rlscale_jax.laws.objectives import pose, project
+from rlscale_jax.laws.protocols import Protocol
 from rlscale_jax.laws.slopes import build
 from rlscale_jax.laws.solver import minimise
 
@@ -52,23 +53,55 @@ def _phi(compute: Curves, data: Curves, i: int, j: int) -> tuple[float, float]:
     return float(np.median(ratio)), float(np.median(ratio[-quarter:]) / np.median(ratio[:quarter]) - 1)
 
 
-def joint(compute: Curves, data: Curves, *, law: str = "saturating", objective: str = "robust") -> dict:
-    """One k(N) for both resources: its parameters, and each model's E against compute and against data."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Joint:
+    """One k(N) for both resources: its `parameters`, each model's slope `k`, and its intercepts `E[resource][model]`.
+
+    `r2` and `r2_apart` [resource]: raw loss, pooled, of the joint law and of laws fitted apart.
+    """
+
+    law: str
+    objective: str
+    parameters: dict[str, float]
+    converged: bool
+    k: dict[str, float]
+    E: dict[str, dict[str, float]]
+    r2: dict[str, float]
+    r2_apart: dict[str, float]
+
+
+def joint(
+    compute: Curves,
+    data: Curves,
+    *,
+    law: str = "saturating",
+    objective: str = "robust",
+    protocol: Protocol | str = "full",
+) -> Joint:
+    """One k(N) fitted to the curves against compute and against data of the same models."""
     if compute.names != data.names:
         raise ValueError(f"joint fit of different models: {', '.join(compute.names)} and {', '.join(data.names)}")
-    slope = build(law, compute.n, objective=objective)
-    problems = [pose(objective, c.log_x, c.loss, c.trials, c.mask) for c in (compute, data)]
-    both = [equations(problem, slope, compute.n) for problem in problems]
+    protocol = Protocol(name=protocol) if isinstance(protocol, str) else protocol
+    apart = [fit(c, resource=c.resource, law=law, objective=objective, protocol=protocol) for c in (compute, data)]
+    both = [one.fitted for one in apart]
+    slope = build(law, both[0].n, objective=objective)
+    problems = [pose(objective, c.log_x, c.loss, c.trials, c.mask) for c in both]
+    parts = [equations(problem, slope, both[0].n) for problem in problems]
 
     def summed(theta):
-        return tuple(map(sum, zip(*(one(theta) for one in both), strict=True)))
+        return tuple(map(sum, zip(*(one(theta) for one in parts), strict=True)))
 
-    found = minimise(summed, np.concatenate([starts(slope, c) for c in (compute, data)]), slope.bounds)
+    found = minimise(summed, np.concatenate([starts(slope, c) for c in both]), slope.bounds)
     best = int(np.argmin(found.cost))
-    k = slope.k(found.theta[best], compute.n)
-    E = {p.resource: project(q, k).E for p, q in zip((compute, data), problems, strict=True)}
-    return {
-        "parameters": slope.public(found.theta[best]),
-        "converged": bool(found.converged[best]),
-        "E": {name: dict(zip(compute.names, map(float, values), strict=True)) for name, values in E.items()},
-    }
+    k = slope.k(found.theta[best], both[0].n)
+    E = {c.resource: project(problem, k).E for c, problem in zip(both, problems, strict=True)}
+    return Joint(
+        law=law,
+        objective=objective,
+        parameters=slope.public(found.theta[best]),
+        converged=bool(found.converged[best]),
+        k=dict(zip(both[0].names, map(float, k), strict=True)),
+        E={name: dict(zip(both[0].names, map(float, values), strict=True)) for name, values in E.items()},
+        r2={c.resource: pooled_r2(c, k, E[c.resource]) for c in both},
+        r2_apart={one.resource: one.r2 for one in apart},
+    )

@@ -1,12 +1,15 @@
 """Data reuse: with D_total = tau D_unique fixed, how slope, intercept and final loss depend on tau (Eq. 9)."""
 
 import dataclasses
+import pathlib
+from collections.abc import Sequence
 
 import numpy as np
 from scipy import special
 
 from rlscale_jax.laws.curves import NOMINAL_TRIALS
 from rlscale_jax.laws.diagnostics import effective_points
+from rlscale_jax.laws.files import csv_rows
 from rlscale_jax.laws.objectives import lines
 
 FINAL = 10  # evaluations averaged into a final loss
@@ -44,6 +47,30 @@ def reuse(curves: dict[float, tuple[np.ndarray, np.ndarray]], *, confidence: flo
     rows = [_one(tau, *curves[tau]) for tau in sorted(curves)]
     reach = float(special.ndtri((1 + confidence) / 2))
     return [_against(row, rows[0], reach) for row in rows]
+
+
+def read(paths: Sequence[str | pathlib.Path]) -> dict[float, tuple[np.ndarray, np.ndarray]]:
+    """{tau: (resource [T], loss [T])} from CSV with the columns tau, test_loss and samples or step; runs averaged.
+
+    Raises: ValueError naming file and row for what is no reuse study.
+    """
+    points: dict[float, dict[float, list[float]]] = {}
+    for path in paths:
+        for row in csv_rows(path, needed=("tau", "test_loss"), either=("samples", "step")):
+            resource = "samples" if "samples" in row else "step"
+            tau, x, loss = (_number(row, name) for name in ("tau", resource, "test_loss"))
+            if not (tau > 0 and 0 < loss <= 1):
+                raise ValueError(f"{row['where']}: tau={tau:g}, test_loss={loss:g}; tau is positive, a loss in (0, 1]")
+            if x > 0:
+                points.setdefault(tau, {}).setdefault(x, []).append(loss)
+    return {tau: (np.array(sorted(at)), np.array([np.mean(at[x]) for x in sorted(at)])) for tau, at in points.items()}
+
+
+def _number(row: dict, name: str) -> float:
+    try:
+        return float(row[name])
+    except ValueError:
+        raise ValueError(f"{row['where']}: {name}={row[name]!r} is not a number") from None
 
 
 def _one(tau: float, x: np.ndarray, loss: np.ndarray) -> Reuse:

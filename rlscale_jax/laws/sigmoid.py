@@ -40,6 +40,11 @@ class Sigmoid:
             1 - self.start - (self.ceiling - self.start) * progress(np.asarray(x, float), self.middle, self.steepness)
         )
 
+    def slope(self, x) -> np.ndarray:
+        """The effective slope -d log L / d log x at resource x."""
+        p = progress(np.asarray(x, float), self.middle, self.steepness)
+        return self.steepness * (self.ceiling - self.start) * p * (1 - p) / self.loss(x)
+
 
 def progress(x: np.ndarray, middle, steepness) -> np.ndarray:
     """Share of the learnable loss realised at resource x: 1 / (1 + (middle / x)^steepness)."""

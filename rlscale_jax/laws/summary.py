@@ -1,12 +1,16 @@
 """A fit, its doubts and its decisions as plain text for a terminal."""
 
-import itertools
-
 import numpy as np
 
-from rlscale_jax.laws import diagnostics, planner
+from rlscale_jax.laws import diagnostics
 from rlscale_jax.laws.analysis import Analysis
+from rlscale_jax.laws.decision import Decision
+from rlscale_jax.laws.forms import Form
+from rlscale_jax.laws.holdout import Score
+from rlscale_jax.laws.linkage import Joint, Link
+from rlscale_jax.laws.planner import Choice, Interval
 from rlscale_jax.laws.result import Fit
+from rlscale_jax.laws.reuse import Reuse
 
 UNITS = {"compute": "FLOPs", "data": "prompts"}
 
@@ -35,9 +39,11 @@ def text(fit: Fit) -> str:
 
 def held_out(found: Analysis) -> str:
     """What the fit says of the data that it did not see, beside baselines; empty where nothing was held out."""
-    if not found.held_out:
-        return ""
-    rows = [(s.model, s.uses, s.method, f"{s.r2:.3f}", f"{s.log_rmse:.4f}") for s in found.held_out]
+    return _scores(found.held_out) if found.held_out else ""
+
+
+def _scores(scores: list[Score]) -> str:
+    rows = [(s.model, s.uses, s.method, f"{s.r2:.3f}", f"{s.log_rmse:.4f}") for s in scores]
     return "Held-out data (predicted: nothing of it used; calibrated: its E is)\n" + columns(
         ("model", "", "by", "R2", "log RMSE"), rows
     )
@@ -65,51 +71,86 @@ def comparison(found: Analysis) -> str:
     )  # fmt: skip
 
 
-def decision(fit: Fit, *, budget: float, target_loss: float) -> str:
+def decision(found: Decision) -> str:
     """The best size for a budget, what a loss costs, and where larger models overtake smaller ones."""
-    if not budget and not target_loss:
-        raise ValueError("--decide needs --budget=FLOPs (or prompts, with --resource=data) or --target_loss=L")
-    unit = UNITS[fit.resource]
-    lines = []
-    if budget:
-        lines += _choice(fit, planner.choose(fit, budget), unit)
-    if target_loss:
-        size, least = planner.cheapest(fit, target_loss)
-        lines.append(f"L = {target_loss:g}: least {unit} {number(least.value)} ({number(least.low)} to "
-                     f"{number(least.high)}), with N = {size:.3g}")  # fmt: skip
-        costs = zip(fit.models, planner.cost(fit, target_loss, fit.fitted.n), strict=True)
-        lines.append("  by size: " + ", ".join(f"{name} {number(c)}" for name, c in costs))
+    unit = UNITS[found.resource]
+    lines = _choice(found.choice, found.marginal, unit) if found.choice else []
+    if found.target:
+        at = found.target
+        lines.append(f"L = {at.loss:g}: least {unit} {number(at.budget.value)} ({number(at.budget.low)} to "
+                     f"{number(at.budget.high)}), with N = {at.size:.3g}")  # fmt: skip
+        lines.append("  by size: " + ", ".join(f"{name} {number(cost)}" for name, cost in at.by_model.items()))
     lines.append(f"A larger model overtakes the next smaller one at ({unit}):")
-    names = list(fit.models)
-    crossings = {(c.smaller, c.larger): c.budget for c in planner.crossings(fit)}
-    for pair in itertools.pairwise(names):
-        at = crossings.get(pair)
-        where = "no crossing within reach of the data" if at is None or np.isnan(at.value) else _interval(at)
-        lines.append(f"  {pair[1]} over {pair[0]}: {where}")
+    for one in found.crossings:
+        where = "no crossing within reach of the data" if np.isnan(one.budget.value) else _interval(one.budget)
+        lines.append(f"  {one.larger} over {one.smaller}: {where}")
     return "\n".join(lines)
 
 
-def _choice(fit: Fit, choice: planner.Choice, unit: str) -> list[str]:
+def _choice(choice: Choice, step: dict[str, float], unit: str) -> list[str]:
     edge = "; the edge of the fitted sizes, so the optimum may lie beyond" if choice.at_edge else ""
+    rows = [
+        (name, f"{at.value:.3f}", f"{at.low:.3f} to {at.high:.3f}", f"{choice.times_spent[name]:.3g}")
+        for name, at in choice.losses.items()
+    ]
     lines = [
         f"Budget {choice.budget:.3g} {unit}: N = {_interval(choice.size)}, L = {_interval(choice.loss)}{edge}",
-        columns(
-            ("model", "L at the budget", "interval", "budget / spent so far"),
-            [
-                (name, f"{at.value:.3f}", f"{at.low:.3f} to {at.high:.3f}", f"{choice.times_spent[name]:.3g}")
-                for name, at in choice.losses.items()
-            ],
-        ),
-    ]
-    n = fit.models[choice.model].n
-    step = planner.marginal(fit, n, choice.budget)
-    lines.append(
+        columns(("model", "L at the budget", "interval", "budget / spent so far"), rows),
         f"From {choice.model} at this budget (L = {step['loss']:.3f}): twice the {unit} gives "
-        f"{step['more_resource']:.3f}, twice the size at the same {unit} {step['larger_model']:.3f}."
-    )
+        f"{step['more_resource']:.3f}, twice the size at the same {unit} {step['larger_model']:.3f}.",
+    ]
     if choice.times_spent[choice.model] > 1:
         lines.append(f"{choice.model} has not been trained that far: its loss here is extrapolated.")
     return lines
+
+
+def form(found: Form) -> str:
+    """A law with a floor: what sizes share, one line a model, held-out errors, and what is not known."""
+    shared = ", ".join(f"{name} {digits(value)}" for name, value in found.parameters.items())
+    names = [name for name in next(iter(found.models.values())) if name != "identified"]
+    rows = [(model, *(digits(float(at[name])) for name in names)) for model, at in found.models.items()]
+    lines = [
+        f"{found.law}, loss against {found.resource} ({UNITS[found.resource]}), {found.objective} objective, "
+        f"protocol {found.protocol.name}",
+        f"R2 {found.r2:.4f} (raw loss, pooled), {found.r2_log:.4f} (log loss)",
+        *([f"  {shared}"] if shared else []),
+        columns(("model", *names), rows),
+        *(f"Note: {note}" for note in found.notes),
+    ]
+    return "\n".join(lines) + ("\n\n" + _scores(found.held_out) if found.held_out else "")
+
+
+def reuse_table(rows: list[Reuse]) -> str:
+    """k and E of every reuse factor, and its final loss less that of the smallest."""
+    cells = [
+        (f"{r.tau:g}", f"{r.k:.4f} ± {r.k_error:.4f}", f"{r.E:.4f}", f"{r.final:.4f} ± {r.final_error:.4f}",
+         f"{r.apart:+.4f}", f"{r.apart_low:+.4f} to {r.apart_high:+.4f}")
+        for r in rows
+    ]  # fmt: skip
+    header = ("tau", "k", "E", "final loss", "less the first's", "interval")
+    return "Data reuse, log10 L = -k(tau) log10 X + E(tau)\n" + columns(header, cells)
+
+
+def linked(links: list[Link], both: Joint) -> str:
+    """Whether the laws of compute and data are one: each model's link, and the joint fit beside fits apart."""
+    rows = [
+        (
+            one.model,
+            digits(one.phi),
+            f"{one.drift:+.1%}",
+            f"{one.k_compute:.4f}",
+            f"{one.k_data:.4f}",
+            f"{one.E_gap:+.4f}",
+        )
+        for one in links
+    ]
+    header = ("model", "phi = C / (N D)", "drift", "k (compute)", "k (data)", "E_D less the link's")
+    fitted = ", ".join(f"{name} {digits(value)}" for name, value in both.parameters.items() if both.law != "loglinear")
+    r2 = ", ".join(f"{name} {both.r2[name]:.4f} (apart {both.r2_apart[name]:.4f})" for name in both.r2)
+    return "\n".join(
+        ["Linkage C = phi N D: one slope for both resources, if phi does not drift", columns(header, rows),
+         f"Joint fit of one k(N): {fitted}; R2 {r2}" + ("" if both.converged else "; it did not converge")]
+    )  # fmt: skip
 
 
 def columns(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
@@ -134,5 +175,5 @@ def number(value: float) -> str:
     return f"{value:.4g}" if value < 1e60 else "unlimited"
 
 
-def _interval(at: planner.Interval) -> str:
+def _interval(at: Interval) -> str:
     return f"{at.value:.3g} ({number(at.low)} to {number(at.high)})"

@@ -55,13 +55,35 @@ class Table:
 def read(paths: str | pathlib.Path | Sequence[str | pathlib.Path]) -> Table:
     """Reads CSV files, study directories (their curves.csv, else their runs' metrics.jsonl) and runs into one table.
 
+    Two files that tell the same evaluations, one against compute and one against data, are joined.
     Raises: ValueError, naming file and row, for what cannot be fitted: unknown columns, units that cannot be
     meant, duplicates, losses that are not in (0, 1]. FileNotFoundError for a path that is not there.
     """
     listed = [paths] if isinstance(paths, str | pathlib.Path) else list(paths)
     if not listed:
         raise ValueError("no curves given; name CSV files or a study's directory")
-    return from_rows(row for path in listed for row in rows_of(path))
+    return from_rows(_joined([list(rows_of(path)) for path in listed]))
+
+
+def _joined(files: list[list[dict]]) -> list[dict]:
+    """All rows; one evaluation told twice, against compute in one file and against data in another, is one row."""
+    rows: list[dict] = []
+    at: dict[tuple, int] = {}
+    for file in files:
+        before = len(rows)
+        for row in file:
+            key = tuple(str(row.get(name, "")) for name in ("model", "n_params", "seed", "step", "test_loss"))
+            twin = at.get(key, before)
+            if row.get("step") and twin < before and not _resources(rows[twin]) & _resources(row):
+                rows[twin] = row | {name: value for name, value in rows[twin].items() if value not in ("", None)}
+            else:
+                at.setdefault(key, len(rows))
+                rows.append(row)
+    return rows
+
+
+def _resources(row: dict) -> set[str]:
+    return {name for name in ("compute_flops", "samples") if row.get(name)}
 
 
 def from_rows(rows: Iterable[dict]) -> Table:

@@ -1,11 +1,14 @@
 """The paper's findings as statements that the data at hand support, contradict or leave undecided, with numbers."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
+from rlscale_jax import laws
 from rlscale_jax.laws import Fit, comparison, planner
 from rlscale_jax.laws.reuse import Reuse
+from rlscale_jax.report.groups import fits_of, groups
 from rlscale_jax.report.study import Run
 from rlscale_jax.report.sweeps import best_by_budget, mean_curve, varied
 from rlscale_jax.report.transfer import changes, suites
@@ -22,6 +25,40 @@ class Finding:
     statement: str
     verdict: str
     evidence: str
+
+
+def from_curves(
+    table: laws.Table, *, objective: str = "robust", reuse: Sequence[Reuse] = ()
+) -> dict[str, list[Finding]]:
+    """The four findings and the crossing of the two largest sizes, {group of models: findings}, from curves alone.
+
+    Raises: ValueError for curves that cannot be fitted.
+    """
+    found = {}
+    for name, part in groups(table).items():
+        fits = fits_of(part, law="saturating", objective=objective, confidence=0.9)
+        own = {r: laws.fit(f.fitted, resource=r, law="loglinear", objective=objective) for r, f in fits.items()}
+        sized = fits if len(set(part["n_params"])) > 1 else {}
+        rivals = {r: comparison.compare(part, resource=r, objective=objective) for r in sized}
+        found[name] = [
+            efficiency(own), power_law(fits, rivals), saturation(fits, rivals),
+            data_reuse({name: list(reuse)} if reuse else {}), crossing(fits.get("compute")),
+        ]  # fmt: skip
+    return found
+
+
+def text(found: dict[str, list[Finding]]) -> str:
+    """Verdict, statement and numbers, one finding after the other."""
+    lines = []
+    for group, findings in found.items():
+        lines += [f"Findings: {group}"] * (len(found) > 1)
+        lines += [f"{one.verdict.upper()}: {one.statement}\n    {one.evidence}" for one in findings]
+    return "\n".join(lines)
+
+
+def to_json(found: dict[str, list[Finding]]) -> dict:
+    """{group: [{statement, verdict, evidence}]}."""
+    return {group: [dataclasses.asdict(one) for one in findings] for group, findings in found.items()}
 
 
 def efficiency(own: dict[str, Fit]) -> Finding:

@@ -90,8 +90,10 @@ def test_a_cost_per_prompt_that_grows_breaks_the_link(exact_rows):
 
 def test_the_joint_fit_is_the_common_law(exact_rows):
     both = linkage.joint(*_linked(exact_rows))
-    assert both["converged"] and both["parameters"]["n0"] == pytest.approx(15e9, rel=1e-4)
-    assert both["E"]["data"]["m1e+10"] == pytest.approx(-0.05, abs=1e-5)
+    assert both.converged and both.parameters["n0"] == pytest.approx(15e9, rel=1e-4)
+    assert both.E["data"]["m1e+10"] == pytest.approx(-0.05, abs=1e-5)
+    assert both.k["m1e+10"] == pytest.approx(0.15 / 2.5, rel=1e-4)
+    assert both.r2["compute"] == pytest.approx(1, abs=1e-9)
 
 
 def test_reuse_finds_the_factor_that_hurts():
