@@ -41,6 +41,7 @@ _BOOTSTRAP = flags.DEFINE_list(
 _NUM_BOOTSTRAP = flags.DEFINE_integer("num_bootstrap", 1000, "replicates")
 _COMPARE = flags.DEFINE_bool("compare", False, "also rival laws, residual diagnostics and sensitivity")
 _JOINT = flags.DEFINE_bool("joint", False, "also whether the laws of compute and data are one, and their joint fit")
+_FORECASTS = flags.DEFINE_bool("forecasts", False, "also forecasts made early in these curves, against what came")
 _FINDINGS = flags.DEFINE_bool("findings", False, "only judge the paper's findings on these curves")
 _REUSE = flags.DEFINE_list("reuse", [], "with --findings: CSV of a reuse study (tau, step, test_loss)")
 _DECIDE = flags.DEFINE_bool("decide", False, "also the best size for --budget, crossings, what --target_loss costs")
@@ -67,8 +68,8 @@ def _request() -> request.Request:
         protocol=laws.Protocol(name=_PROTOCOL.value, drop_first=first, drop_last=_INTRA_LAST.value),
         paths=_CURVES.value, resource=_RESOURCE.value, law=_LAW.value, objective=_OBJECTIVE.value,
         confidence=_CONFIDENCE.value, bootstrap=_BOOTSTRAP.value, num_bootstrap=_NUM_BOOTSTRAP.value,
-        compare=_COMPARE.value, joint=_JOINT.value, decide=_DECIDE.value, budget=_BUDGET.value,
-        target_loss=_TARGET.value,
+        compare=_COMPARE.value, joint=_JOINT.value, forecasts=_FORECASTS.value, decide=_DECIDE.value,
+        budget=_BUDGET.value, target_loss=_TARGET.value,
     )  # fmt: skip
 
 

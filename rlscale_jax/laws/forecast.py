@@ -1,8 +1,9 @@
 """The rest of an unfinished curve, with an interval, from its points so far; cheap enough for every step.
 
-log10 L is a straight line in log10 X plus a smooth departure from it (an integrated Wiener process: a slope that
-wanders), seen through binomial noise. How much the slope wanders is not known early on, so forecasts are averaged
-over it by marginal likelihood; the interval opens as far as bends in the curve so far suggest.
+log10 L is a straight line in log10 X plus a smooth departure from it, seen through binomial noise: the slope wanders
+about the line's and returns to it (an Ornstein-Uhlenbeck process, integrated), so that a steep or a flat stretch is
+not carried on for ever. How much the slope wanders is not known early on, so forecasts are averaged over it by
+marginal likelihood; the interval opens as far as bends in the curve so far suggest.
 """
 
 from collections.abc import Sequence
@@ -15,7 +16,8 @@ from rlscale_jax.laws.curves import MIN_POINTS, NOMINAL_TRIALS
 
 LN10 = np.log(10.0)
 SLOPE_PRIOR = (0.1, 0.2)  # mean and standard deviation of k: weak, what RL post-training shows
-WANDER = np.geomspace(0.06, 0.6, 6)  # standard deviations of the slope's change over one decade of the resource
+WANDER = np.geomspace(0.06, 0.6, 6)  # standard deviations of the slope about the line's
+MEMORY = 0.3  # decades of the resource over which a slope returns to the line's: about a doubling
 NOISE_PRIOR_DOF = 4.0  # weight of the binomial noise level against the scatter seen
 
 
@@ -58,13 +60,13 @@ def forecast(points: Sequence, horizon: float, *, confidence: float = 0.9, trial
 
 
 def _given(u: np.ndarray, loss: np.ndarray, trials: float, wander: float):
-    """Mean, standard deviation (log10 loss at u[-1]) and log evidence where the slope wanders by `wander`."""
+    """Mean and standard deviation of log10 loss at u[-1], and log evidence, where the slope wanders by `wander`."""
     z = np.log10(loss)
     smooth = np.clip(10 ** np.polyval(np.polyfit(u[:-1], z, 1), u[:-1]), 0.5 / trials, 1 - 0.5 / trials)
     noise = (1 - smooth) / (smooth * trials * LN10**2)
     origin = u - u[:-1].mean()
     # The level's prior is flat (a hundred decades); the slope's is SLOPE_PRIOR.
-    prior = 1e4 + SLOPE_PRIOR[1] ** 2 * np.outer(origin, origin) + wander**2 * _wiener(u - u.min())
+    prior = 1e4 + SLOPE_PRIOR[1] ** 2 * np.outer(origin, origin) + wander**2 * _departure(u - u.min())
     covariance = prior[:-1, :-1] + np.diag(noise)
     apart = z + SLOPE_PRIOR[0] * origin[:-1]
     factor = linalg.cho_factor(covariance, lower=True)
@@ -80,7 +82,8 @@ def _given(u: np.ndarray, loss: np.ndarray, trials: float, wander: float):
     return mean, np.sqrt(max(variance * scale, 0.0)), evidence
 
 
-def _wiener(u: np.ndarray) -> np.ndarray:
-    """Covariance of an integrated Wiener process that starts at 0."""
-    low, high = np.minimum.outer(u, u), np.maximum.outer(u, u)
-    return low**2 * (3 * high - low) / 6
+def _departure(u: np.ndarray) -> np.ndarray:
+    """Covariance of an Ornstein-Uhlenbeck process of unit variance, integrated from 0 to u [T] decades."""
+    one, other = u[:, None] / MEMORY, u[None, :] / MEMORY
+    apart = np.exp(-np.abs(one - other))
+    return MEMORY**2 * (2 * np.minimum(one, other) - 1 + np.exp(-one) + np.exp(-other) - apart)

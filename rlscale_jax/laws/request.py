@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from rlscale_jax.laws import analysis, linkage, reuse, summary
+from rlscale_jax.laws.backtest import backtest
 from rlscale_jax.laws.curves import RESOURCES, gather
 from rlscale_jax.laws.decision import decide
 from rlscale_jax.laws.fitting import fit
@@ -21,7 +22,8 @@ class Request:
     """A fit of `law` to the curves in `paths`, and what else is wanted of it.
 
     bootstrap: units to resample for intervals (empty: profile); compare: rivals, residuals, sensitivity; joint: the
-    linkage of both resources; decide: advice for `budget` and `target_loss` (0: not asked).
+    linkage of both resources; forecasts: of the curves' ends, made early, against what came; decide: advice for
+    `budget` and `target_loss` (0: not asked).
     """
 
     paths: Sequence[str]
@@ -34,6 +36,7 @@ class Request:
     num_bootstrap: int = 1000
     compare: bool = False
     joint: bool = False
+    forecasts: bool = False
     decide: bool = False
     budget: float = 0.0
     target_loss: float = 0.0
@@ -65,6 +68,10 @@ def answer(request: Request) -> tuple[str, dict]:
         links, both = _joint(request, table)
         texts.append(summary.linked(links, both))
         result |= {"linkage": [dataclasses.asdict(link) for link in links], "joint": dataclasses.asdict(both)}
+    if request.forecasts:
+        rows = backtest(gather(table, request.resource), confidence=request.confidence)
+        texts.append(summary.forecasts(rows))
+        result["forecasts"] = [dataclasses.asdict(row) | {"held": row.held} for row in rows]
     if request.decide:
         decision = decide(found, budget=request.budget, target_loss=request.target_loss)
         texts.append(summary.decision(decision))
@@ -73,7 +80,7 @@ def answer(request: Request) -> tuple[str, dict]:
 
 
 def _form(request: Request, table: Table) -> tuple[str, dict]:
-    unfit = [name for name in ("bootstrap", "compare", "joint", "decide") if getattr(request, name)]
+    unfit = [name for name in ("bootstrap", "compare", "joint", "forecasts", "decide") if getattr(request, name)]
     if unfit:
         raise ValueError(f"--{unfit[0]} goes with a law of k(N), such as --law=saturating, not with {request.law}")
     found = fit_form(

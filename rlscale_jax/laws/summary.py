@@ -4,6 +4,7 @@ import numpy as np
 
 from rlscale_jax.laws import diagnostics
 from rlscale_jax.laws.analysis import Analysis
+from rlscale_jax.laws.backtest import Backtest, log_rmse
 from rlscale_jax.laws.decision import Decision
 from rlscale_jax.laws.forms import Form
 from rlscale_jax.laws.holdout import Score
@@ -12,6 +13,7 @@ from rlscale_jax.laws.planner import Choice, Interval
 from rlscale_jax.laws.result import Fit
 from rlscale_jax.laws.reuse import Reuse
 
+ERRORS = (("forecast", "loss"), ("last value", "last_value"), ("line so far", "line"))
 UNITS = {"compute": "FLOPs", "data": "prompts"}
 
 
@@ -129,6 +131,24 @@ def reuse_table(rows: list[Reuse]) -> str:
     ]  # fmt: skip
     header = ("tau", "k", "E", "final loss", "less the first's", "interval")
     return "Data reuse, log10 L = -k(tau) log10 X + E(tau)\n" + columns(header, cells)
+
+
+def forecasts(rows: list[Backtest]) -> str:
+    """Forecasts made early in finished curves beside what came, and how they did on the whole."""
+    if not rows:
+        return "Forecasts: too few evaluations before half of the curves"
+    cells = [
+        (f"{r.model} ({r.seed:g})", f"{r.share:.0%}", f"{r.seen}", f"{r.loss:.3f}", f"{r.low:.3f} to {r.high:.3f}",
+         f"{r.came:.3f} ± {r.came_error:.3f}", "yes" if r.held else "no", f"{r.last_value:.3f}", f"{r.line:.3f}")
+        for r in rows
+    ]  # fmt: skip
+    header = ("model (seed)", "of steps", "points", "forecast", "interval", "came", "held", "last value", "line")
+    lines = ["Forecasts of the curves' ends, made early, against what came", columns(header, cells)]
+    for share in sorted({r.share for r in rows}):
+        some = [r for r in rows if r.share == share]
+        errors = ", ".join(f"{name} {log_rmse(some, what):.4f}" for name, what in ERRORS)
+        lines.append(f"At {share:.0%}: {sum(r.held for r in some)} of {len(some)} inside; log RMSE {errors}")
+    return "\n".join(lines)
 
 
 def linked(links: list[Link], both: Joint) -> str:

@@ -7,6 +7,7 @@ import pytest
 
 from rlscale_jax import laws
 from rlscale_jax.laws import comparison, holdout, planner
+from rlscale_jax.laws.backtest import backtest, log_rmse
 from rlscale_jax.laws.simulation import Design, simulate
 
 
@@ -81,19 +82,22 @@ def test_forecasts_cover_simulated_curves():
 
 
 def test_forecasts_of_the_real_curves(shared_data):
-    """At 25 and 50 % of the study's own curves: 14 forecasts, the end is the mean of the last eight evaluations."""
+    """At 25 and 50 % of the study's own curves, against the mean of the last evaluations."""
     curves = laws.gather(laws.read(shared_data / "curves" / "qwen25_base_data.csv"), "data")
-    hits, errors = 0, []
-    for row in range(len(curves.n)):
-        x, loss, step = curves.points(row)
-        actual = 10 ** np.log10(loss[-8:]).mean()
-        for share in (0.25, 0.5):
-            seen = step <= share * step[-1]
-            found = laws.forecast(np.stack([x, loss], 1)[seen], x[-1], trials=1500)
-            hits += found.low <= actual <= found.high
-            errors.append(abs(np.log(found.loss / actual)))
-    assert hits >= 11
-    assert np.median(errors) < 0.05
+    rows = backtest(curves)
+    assert len(rows) == 14 and sum(row.held for row in rows) >= 12
+    early, half = ([row for row in rows if row.share == share] for share in (0.25, 0.5))
+    assert log_rmse(early, "loss") < 0.5 * log_rmse(early, "last_value")
+    assert log_rmse(half, "loss") < 0.02
+
+
+def test_a_backtest_sees_only_the_early_part(exact_rows):
+    rows = [row | {"seed": 1} for row in exact_rows()]
+    spoiled = [row | {"test_loss": min(2 * row["test_loss"], 1)} if row["step"] > 20 else row for row in rows]
+    a, b = (backtest(laws.gather(laws.from_rows(t), "data")) for t in (rows, spoiled))
+    assert [(x.loss, x.low, x.high, x.line) for x in a] == [(x.loss, x.low, x.high, x.line) for x in b]
+    assert all(row.held and row.seed == 1 for row in a) and not any(row.held for row in b)
+    assert [row.seen for row in a[:2]] == [10, 20]
 
 
 def test_forecasts_take_what_a_running_job_has():
