@@ -18,30 +18,30 @@ class ModelConfig:
     name: str = "model"  # label in curves and figures
     path: str = ""  # Hugging Face directory (local or gs://); the ladder fills it in after pretraining
     n_nominal: float = 0.0  # parameters as the model is named, 7e9 for "7B"; 0: count non-embedding ones
-    param_dtype: str = "float32"  # master copy
-    compute_dtype: str = "bfloat16"
+    param_dtype: str = "float32"  # of the master copy: float32 or bfloat16
+    compute_dtype: str = "bfloat16"  # of activations and rollouts: bfloat16 or float32
 
 
 @dataclass(kw_only=True)
 class DataConfig:
     """Problem sets: TFDS directories made by `prepare`, or JSONL / parquet files of a user's own."""
 
-    train: str = ""
-    heldout: str = ""
+    train: str = ""  # problems to train on
+    heldout: str = ""  # problems of the test loss
     verifier: str = ""  # "module:function" or "file.py:function"; "": by each problem's data_source
     max_prompt_tokens: int = 2048  # longer prompts are dropped and counted
-    order: str = "easy_to_hard"  # or "shuffled"
+    order: str = "easy_to_hard"  # "easy_to_hard" or "shuffled"
     num_unique: int = 0  # D_unique problems, stratified by difficulty; 0: all
     reuse_factor: int = 1  # tau: epochs over the subset
-    subset: str = "independent"  # or "nested"
+    subset: str = "independent"  # "independent" or "nested" subsets of num_unique problems
 
 
 @dataclass(kw_only=True)
 class SamplingConfig:
-    max_new_tokens: int = 4096
+    max_new_tokens: int = 4096  # a completion is cut here
     temperature: float = 1.0
-    top_p: float = 1.0
-    top_k: int = 0
+    top_p: float = 1.0  # 1: cuts nothing
+    top_k: int = 0  # 0: cuts nothing
     wave_sequences: int = 0  # sequences decoded at a time; 0: all of the batch
 
 
@@ -53,30 +53,30 @@ class GrpoConfig:
     group_size: int = 8
     num_minibatches: int = 4  # optimiser updates on one rollout batch
     micro_batch_prompts: int = 0  # prompts (with their whole groups) per gradient accumulation step; 0: the mini-batch
-    clip_low: float = 0.2
-    clip_high: float = 0.2
+    clip_low: float = 0.2  # importance ratios below 1 - clip_low
+    clip_high: float = 0.2  # and above 1 + clip_high gain nothing
     dual_clip: float = 3.0  # 0: off
     kl_coef: float = 0.001  # 0: no reference model is held
-    kl_clamp: float = 10.0
-    normalize_std: bool = True  # False: Dr. GRPO
-    advantage_eps: float = 1e-6
-    aggregation: str = "token_mean"  # or "sequence_mean"
-    drop_zero_variance: bool = False
+    kl_clamp: float = 10.0  # the k3 estimate of a token stays within +- this
+    normalize_std: bool = True  # advantages over their group's deviation; False: Dr. GRPO
+    advantage_eps: float = 1e-6  # added to the standard deviation of a group
+    aggregation: str = "token_mean"  # "token_mean" over the mini-batch, or "sequence_mean"
+    drop_zero_variance: bool = False  # groups of equal rewards leave the loss (DAPO)
     mask_overlong: bool = False  # completions cut at the limit leave the loss (DAPO)
     importance_cap: float = 0.0  # truncated importance weights sampler -> trainer; 0: off
     logprob_chunk_tokens: int = 1024  # tokens whose logits exist at one time
-    remat: str = "full"  # or "none", "dots"
+    remat: str = "full"  # layers recomputed in the backward pass: "full", "dots" (all but products) or "none"
 
 
 @dataclass(kw_only=True)
 class OptimizerConfig:
-    learning_rate: float = 1e-6
+    learning_rate: float = 1e-6  # constant after the warm-up
     warmup_steps: int = 0
-    weight_decay: float = 0.1
+    weight_decay: float = 0.1  # decoupled, of every parameter
     b1: float = 0.9
     b2: float = 0.999
     eps: float = 1e-8
-    clip_norm: float = 1.0
+    clip_norm: float = 1.0  # of the global gradient
     max_nonfinite_steps: int = 5  # skipped updates in a row before the run stops
 
 
@@ -146,9 +146,9 @@ class TaskConfig:
 class Experiment:
     """One run."""
 
-    name: str = "experiment"
-    seed: int = 0
-    num_steps: int = 105
+    name: str = "experiment"  # of the run's directory
+    seed: int = 0  # of everything random in the run
+    num_steps: int = 105  # rollout batches
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)

@@ -9,6 +9,7 @@ import dataclasses
 import difflib
 import importlib.util
 import inspect
+import os
 import pathlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -32,7 +33,7 @@ def run(main: Callable[[Sequence[str]], None], *, usage: str | None) -> None:
 
     def parse(argv: Sequence[str]) -> list[str]:
         if any(arg in _HELP_FLAGS for arg in argv[1:]):
-            print("\n\n".join(filter(None, [(usage or "").strip(), _flag_table(), _field_table(argv)])))
+            _print_help("\n\n".join(filter(None, [(usage or "").strip(), _flag_table(), _field_table(argv)])))
             sys.exit(0)
         return _parse_or_exit(argv)
 
@@ -48,6 +49,13 @@ def run(main: Callable[[Sequence[str]], None], *, usage: str | None) -> None:
             _fail(error)
 
     app.run(guarded, flags_parser=parse)
+
+
+def _print_help(text: str) -> None:
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:  # piped into a pager or `head` that has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fail(error: BaseException | str) -> None:

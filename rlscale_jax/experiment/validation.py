@@ -1,9 +1,11 @@
 """Checks a config whole, before anything slow: every problem found, with the field, the value and what is allowed."""
 
+import math
+import re
 from collections.abc import Iterator
 from typing import Any
 
-from rlscale_jax.experiment.config import Experiment, Study
+from rlscale_jax.experiment.config import Experiment, FitConfig, PretrainConfig, Study, TaskConfig
 
 _POSITIVE = (
     "num_steps",
@@ -23,6 +25,8 @@ _POSITIVE = (
     "checkpoint.every_secs",
     "checkpoint.keep_last",
     "reward_workers",
+    "reward_timeout_secs",
+    "optimizer.eps",
 )
 _NOT_NEGATIVE = (
     "seed",
@@ -43,6 +47,9 @@ _NOT_NEGATIVE = (
     "checkpoint.keep_every",
     "log_rollouts_every",
     "pretrain.num_steps",
+    "grpo.kl_clamp",
+    "grpo.advantage_eps",
+    "evaluation.suites_every_steps",
 )
 _CHOICES = {
     "model.param_dtype": ("float32", "bfloat16"),
@@ -53,6 +60,11 @@ _CHOICES = {
     "grpo.remat": ("none", "dots", "full"),
 }
 _FRACTIONS = ("sampling.top_p", "evaluation.top_p")  # in (0, 1]
+_DECAYS = ("optimizer.b1", "optimizer.b2", "optimizer.weight_decay")  # in [0, 1)
+_FIT_CHOICES = {
+    "law": ("saturating", "power", "log", "linear", "constant", "loglinear"),
+    "objective": ("robust", "published"),
+}
 
 
 def validate(config: Experiment | Study) -> None:
@@ -73,15 +85,29 @@ def _study_problems(study: Study) -> Iterator[str]:
     names = [member.name for member in study.members]
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield f"members: the name {name!r} stands {names.count(name)} times; names must differ"
-    if study.parallel_runs < 1:
-        yield f"parallel_runs = {study.parallel_runs}: must be at least 1"
+    if len(set(study.seeds)) < len(study.seeds) or any(seed < 0 for seed in study.seeds):
+        yield f"seeds = {study.seeds}: must be different and not negative"
+    for name in ("parallel_runs", "max_attempts"):
+        if getattr(study, name) < 1:
+            yield f"{name} = {getattr(study, name)}: must be at least 1"
+    yield from _fit_problems(study.fit)
     for member in study.members:
         yield from (f"{member.name}: {problem}" for problem in _problems(member))
 
 
 def _problems(experiment: Experiment) -> Iterator[str]:
+    if not re.fullmatch(r"[\w.+=-]+", experiment.name):
+        yield f"name = {experiment.name!r}: names a directory; use letters, digits and . _ + = -"
     yield from _range_problems(experiment)
     yield from _batch_problems(experiment)
+    yield from _mesh_problems(experiment)
+    if experiment.pretrain.num_steps and not experiment.model.path:
+        yield from _pretrain_problems("pretrain", experiment.pretrain)
+        yield from _pretrain_problems("task.rating", experiment.task.rating)
+        yield from _task_problems(experiment.task)
+    for entry in filter(None, experiment.evaluation.suites.split(",")):
+        if not all(entry.partition("=")):
+            yield f"evaluation.suites: {entry!r} is not name=path; write name=path,name=path"
     if not experiment.model.path and not experiment.pretrain.num_steps:
         yield "model.path is empty and pretrain.num_steps is 0; name a checkpoint directory or say how to pretrain"
     if experiment.model.path and not experiment.data.train:
@@ -95,6 +121,12 @@ def _range_problems(experiment: Experiment) -> Iterator[str]:
     for name in _NOT_NEGATIVE:
         if not get(experiment, name) >= 0:
             yield f"{name} = {get(experiment, name)}: must not be negative"
+    for name in (*_POSITIVE, *_NOT_NEGATIVE):
+        if math.isinf(get(experiment, name)):
+            yield f"{name} = {get(experiment, name)}: must be finite"
+    for name in _DECAYS:
+        if not 0 <= get(experiment, name) < 1:
+            yield f"{name} = {get(experiment, name)}: must be in [0, 1)"
     for name in _FRACTIONS:
         if not 0 < get(experiment, name) <= 1:
             yield f"{name} = {get(experiment, name)}: must be in (0, 1]"
@@ -119,6 +151,48 @@ def _batch_problems(experiment: Experiment) -> Iterator[str]:
                 f"grpo.micro_batch_prompts = {grpo.micro_batch_prompts} does not divide "
                 f"the mini-batch of {mini} prompts"
             )
+
+
+def _mesh_problems(experiment: Experiment) -> Iterator[str]:
+    sizes = {axis: getattr(experiment.mesh, axis) for axis in ("data", "fsdp", "tensor")}
+    for axis, size in sizes.items():
+        if size < 1 and size != -1:
+            yield f"mesh.{axis} = {size}: must be at least 1, or -1 (what is left)"
+    if list(sizes.values()).count(-1) > 1:
+        yield f"mesh {sizes}: only one axis may be -1 (what is left)"
+
+
+def _pretrain_problems(where: str, config: PretrainConfig) -> Iterator[str]:
+    """Of a base model that is yet to be made."""
+    shape = ("hidden_size", "num_layers", "num_heads", "num_kv_heads", "head_dim", "intermediate_size")
+    for name in (*shape, "num_steps", "batch_sequences", "learning_rate", "rope_theta"):
+        if not getattr(config, name) > 0:
+            yield f"{where}.{name} = {getattr(config, name)}: must be positive"
+    if config.num_kv_heads > 0 and config.num_heads % config.num_kv_heads:
+        yield f"{where}.num_heads = {config.num_heads} does not divide over num_kv_heads = {config.num_kv_heads}"
+    if config.head_dim % 2:
+        yield f"{where}.head_dim = {config.head_dim}: must be even, rotary positions turn pairs"
+
+
+def _task_problems(task: TaskConfig) -> Iterator[str]:
+    for name in ("num_corpus", "num_train", "num_heldout", "vocab_size", "max_level", "rating_samples"):
+        if getattr(task, name) < 1:
+            yield f"task.{name} = {getattr(task, name)}: must be positive"
+    if not 0 <= task.slip_rate <= 1:
+        yield f"task.slip_rate = {task.slip_rate}: a share, in [0, 1]"
+
+
+def _fit_problems(fit: FitConfig) -> Iterator[str]:
+    for name, allowed in _FIT_CHOICES.items():
+        if getattr(fit, name) not in allowed:
+            yield f"fit.{name} = {getattr(fit, name)!r}: must be one of {', '.join(allowed)}"
+    for resource in fit.resources:
+        if resource not in ("compute", "data"):
+            yield f"fit.resources: {resource!r} must be compute or data"
+    if not 0 < fit.confidence < 1:
+        yield f"fit.confidence = {fit.confidence}: must be between 0 and 1, e.g. 0.9"
+    if fit.drop_first < 0 or fit.num_bootstrap < 0:
+        yield f"fit.drop_first = {fit.drop_first}, fit.num_bootstrap = {fit.num_bootstrap}: must not be negative"
 
 
 def get(config: Any, name: str) -> Any:

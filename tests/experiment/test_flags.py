@@ -8,13 +8,14 @@ import textwrap
 import pytest
 
 CONFIG = """
-from rlscale_jax.experiment.config import Experiment, PretrainConfig, Study
+from rlscale_jax.experiment.config import DataConfig, Experiment, ModelConfig, Study
 
 
 def get_config(variant=""):
     if variant not in ("", "study", "other"):
         raise ValueError(f"variant {variant!r} is unknown; use study or other")
-    run = Experiment(name="run", pretrain=PretrainConfig(num_steps=1))
+    data = DataConfig(train="train", heldout="heldout")
+    run = Experiment(name="run", model=ModelConfig(path="checkpoint"), data=data)
     return Study(members=(run,)) if variant == "study" else run
 """
 COMMAND = """

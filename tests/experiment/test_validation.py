@@ -7,17 +7,22 @@ import pytest
 from rlscale_jax.experiment import validation
 from rlscale_jax.experiment.config import (
     Experiment,
+    FitConfig,
     GrpoConfig,
     PretrainConfig,
     SamplingConfig,
     Study,
+    TaskConfig,
     experiment_from_dict,
     to_dict,
 )
 
 
 def possible(**changes) -> Experiment:
-    return Experiment(**{"pretrain": PretrainConfig(num_steps=1), **changes})
+    base = PretrainConfig(
+        hidden_size=8, num_layers=1, num_heads=2, num_kv_heads=1, head_dim=4, intermediate_size=8, num_steps=1
+    )
+    return Experiment(**{"pretrain": base, "task": TaskConfig(rating=base), **changes})
 
 
 def test_the_defaults_are_possible():
@@ -38,6 +43,41 @@ def test_every_problem_is_listed_at_once():
 def test_a_fraction_out_of_range_is_refused(top_p):
     with pytest.raises(ValueError, match=r"sampling.top_p = .*must be in \(0, 1\]"):
         validation.validate(possible(sampling=SamplingConfig(top_p=top_p)))
+
+
+@pytest.mark.parametrize(
+    "field, value, message",
+    [
+        ("name", "a/b", "name = 'a/b'"),
+        ("optimizer.b2", "1.0", r"optimizer.b2 = 1.0: must be in \[0, 1\)"),
+        ("optimizer.learning_rate", "inf", "optimizer.learning_rate = inf: must be finite"),
+        ("mesh.tensor", "0", "mesh.tensor = 0: must be at least 1"),
+        ("mesh.data", "-1", "only one axis may be -1"),
+        ("evaluation.suites", "math500", "'math500' is not name=path"),
+        ("pretrain.num_kv_heads", "0", "pretrain.num_kv_heads = 0: must be positive"),
+        ("pretrain.head_dim", "5", "pretrain.head_dim = 5: must be even"),
+        ("task.rating.num_heads", "0", "task.rating.num_heads = 0: must be positive"),
+        ("task.slip_rate", "1.5", "task.slip_rate = 1.5"),
+    ],
+)
+def test_an_impossible_value_is_named(field, value, message):
+    bad = possible()
+    validation.set_field(bad, field, value)
+    with pytest.raises(ValueError, match=message):
+        validation.validate(bad)
+
+
+@pytest.mark.parametrize(
+    "fit, message",
+    [
+        (FitConfig(law="cubic"), "fit.law = 'cubic': must be one of saturating"),
+        (FitConfig(resources=("time",)), "'time' must be compute or data"),
+        (FitConfig(confidence=90.0), "fit.confidence = 90.0"),
+    ],
+)
+def test_an_impossible_fit_is_refused_before_any_run(fit, message):
+    with pytest.raises(ValueError, match=message):
+        validation.validate(Study(members=(possible(),), fit=fit))
 
 
 def test_a_study_names_the_member():
