@@ -2,7 +2,7 @@
 
 Run as a script by `sandbox` in a fresh interpreter with an empty environment; imports nothing of this package
 but `plain`, by its path. Order matters: namespaces, a private root, an init process that outlives nothing,
-no privileges, resource limits, and only then the first line of the candidate's code.
+no privileges, resource limits, a filter of system calls, and only then the first line of the candidate's code.
 """
 
 import ctypes
@@ -12,16 +12,37 @@ import platform
 import resource
 import signal
 import socket
+import struct
 import sys
 import types
 
 _NEWNS, _NEWUTS, _NEWIPC, _NEWUSER, _NEWPID, _NEWNET = (
     0x20000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000)  # fmt: skip
 _MS_BIND, _MS_REC, _MS_PRIVATE, _MNT_DETACH = 4096, 16384, 1 << 18, 2
-_AT_FDCWD, _AT_RECURSIVE, _READ_ONLY_NOSUID = -100, 0x8000, 3
+_AT_FDCWD, _AT_RECURSIVE, _READ_ONLY_NOSUID_NODEV = -100, 0x8000, 7
 _MOUNT_SETATTR = 442
 _PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
-_PDEATHSIG, _NO_NEW_PRIVS = 1, 38
+_PDEATHSIG, _NO_NEW_PRIVS, _SECCOMP, _SECCOMP_FILTER = 1, 38, 22, 2
+_AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
+# System calls that no solution needs. Without them a candidate cannot enter a user namespace of its own, where it
+# could mount memory beyond its limits, nor keep memory in System V segments, which RLIMIT_AS does not count.
+_FORBIDDEN = {
+    "x86_64": {
+        "fork": 57, "vfork": 58, "clone": 56, "clone3": 435, "execve": 59, "execveat": 322, "ptrace": 101,
+        "process_vm_readv": 310, "process_vm_writev": 311, "unshare": 272, "setns": 308, "chroot": 161,
+        "pivot_root": 155, "mount": 165, "umount2": 166, "open_tree": 428, "move_mount": 429, "fsopen": 430,
+        "mount_setattr": 442, "shmget": 29, "semget": 64, "msgget": 68, "mq_open": 240, "add_key": 248,
+        "request_key": 249, "keyctl": 250, "bpf": 321, "perf_event_open": 298, "userfaultfd": 323,
+        "io_uring_setup": 425, "open_by_handle_at": 304, "kexec_load": 246,
+    },
+    "aarch64": {
+        "clone": 220, "clone3": 435, "execve": 221, "execveat": 281, "ptrace": 117, "process_vm_readv": 270,
+        "process_vm_writev": 271, "unshare": 97, "setns": 268, "chroot": 51, "pivot_root": 41, "mount": 40,
+        "umount2": 39, "open_tree": 428, "move_mount": 429, "fsopen": 430, "mount_setattr": 442, "shmget": 194,
+        "semget": 190, "msgget": 186, "mq_open": 180, "add_key": 217, "request_key": 218, "keyctl": 219, "bpf": 280,
+        "perf_event_open": 241, "userfaultfd": 282, "io_uring_setup": 425, "open_by_handle_at": 265, "kexec_load": 104,
+    },
+}  # fmt: skip
 _NOBODY = 65534
 _LIBRARY_DIRS = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib")
 _COMMON_MODULES = ("bisect", "collections", "copy", "datetime", "functools", "hashlib", "heapq", "itertools", "math",
@@ -48,6 +69,10 @@ def main(channel_fd: int, plain_path: str, memory_bytes: int, cpu_secs: int) -> 
             importlib.import_module(name)
     _drop_privileges()
     _limit(memory_bytes, cpu_secs)
+    try:
+        _filter_system_calls()
+    except OSError as error:
+        missing = missing or f"{error.strerror or error} (system call filter)"
     channel = socket.socket(fileno=channel_fd).makefile("rwb")
     _send(channel, plain.dumps(missing))
     _serve(channel, plain)
@@ -78,7 +103,7 @@ def _private_root() -> None:
     _check(_libc.mount(None, b"/", None, _MS_REC | _MS_PRIVATE, None), "mount private")
     home = os.path.realpath(os.path.dirname(os.__file__))
     places = [*_LIBRARY_DIRS, home, os.path.realpath(os.path.join(sys.base_prefix, "lib"))]
-    _check(_libc.mount(b"tmpfs", new, b"tmpfs", 6, b"size=16m,mode=0755"), "mount tmpfs")
+    _check(_libc.mount(b"tmpfs", new, b"tmpfs", 6, b"size=16m,nr_inodes=4096,mode=0755"), "mount tmpfs")
     bound: list[str] = []
     for place in places:
         target = new.decode() + place
@@ -101,7 +126,7 @@ def _private_root() -> None:
 
 def _bind_read_only(source: bytes, target: bytes) -> None:
     _check(_libc.mount(source, target, None, _MS_BIND | _MS_REC, None), f"bind {source.decode()}")
-    attributes = (ctypes.c_uint64 * 4)(_READ_ONLY_NOSUID, 0, 0, 0)
+    attributes = (ctypes.c_uint64 * 4)(_READ_ONLY_NOSUID_NODEV, 0, 0, 0)
     _check(
         _libc.syscall(_MOUNT_SETATTR, _AT_FDCWD, target, _AT_RECURSIVE, ctypes.byref(attributes), 32),
         f"read-only {source.decode()}",
@@ -141,6 +166,23 @@ def _limit(memory_bytes: int, cpu_secs: int) -> None:
         (resource.RLIMIT_CORE, 0),
     ):
         resource.setrlimit(what, (amount, amount))
+
+
+def _filter_system_calls() -> None:
+    """Those in `_FORBIDDEN` fail with EPERM from now on, those of another architecture too (seccomp, classic BPF)."""
+    machine = platform.machine()
+    if machine not in _FORBIDDEN:
+        raise OSError(0, f"no filter for {machine}")
+    load, equal, at_least, answer = 0x20, 0x15, 0x35, 0x06
+    refuse, allow = (answer, 0, 0, 0x00050001), (answer, 0, 0, 0x7FFF0000)
+    steps = [(load, 0, 0, 4), (equal, 1, 0, _AUDIT_ARCH[machine]), refuse, (load, 0, 0, 0)]
+    steps += [(at_least, 0, 1, 0x40000000), refuse]  # the x32 numbers of x86-64
+    for number in _FORBIDDEN[machine].values():
+        steps += [(equal, 0, 1, number), refuse]
+    code = b"".join(struct.pack("HBBI", *step) for step in [*steps, allow])
+    buffer = ctypes.create_string_buffer(code, len(code))
+    program = struct.pack("HxxxxxxP", len(code) // 8, ctypes.addressof(buffer))
+    _check(_libc.prctl(_SECCOMP, _SECCOMP_FILTER, ctypes.create_string_buffer(program, len(program)), 0, 0), "seccomp")
 
 
 def _send(channel, line: bytes) -> None:

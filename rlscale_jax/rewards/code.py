@@ -118,6 +118,7 @@ def _examine(candidate: Candidate, code: str, tests: str, function: str) -> Verd
     except Raised as raised:
         return failed(PARSE_FAIL if raised.args[0] in ("SyntaxError", "IndentationError", "TabError") else WRONG)
     calls = 0
+    gone: list[Ended] = []
 
     def remote(*args, **kwargs):
         nonlocal calls
@@ -126,11 +127,16 @@ def _examine(candidate: Candidate, code: str, tests: str, function: str) -> Verd
             return candidate.call(function, args, kwargs)
         except Raised as raised:
             raise _rebuilt(raised) from None
+        except Ended as ended:
+            gone.append(ended)  # a bare `except` in a test could swallow it
+            raise
 
     try:
         _run_tests(tests, {function: remote})
     except Exception:
         return failed(WRONG)
+    if gone:
+        raise gone[0]
     if not calls:
         raise ValueError(f"the tests of {function} never call it")
     return right()
@@ -144,8 +150,12 @@ def _run_tests(tests: str, namespace: dict) -> None:
 
 
 def _rebuilt(raised: Raised) -> Exception:
-    """The candidate's exception as the builtin of that name, as a test may expect it."""
+    """The candidate's exception as the builtin of that name, as a test may expect it.
+
+    StopIteration would quietly end a test's loop over map(candidate, ...).
+    """
     kind = getattr(builtins, raised.args[0], None)
-    if isinstance(kind, type) and issubclass(kind, Exception):
+    stops = kind in (StopIteration, StopAsyncIteration)
+    if isinstance(kind, type) and issubclass(kind, Exception) and not stops:
         return kind(raised.args[1]) if kind.__init__ is Exception.__init__ else Exception(*raised.args)
     return Exception(*raised.args)

@@ -13,6 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections import OrderedDict
@@ -191,13 +192,16 @@ class _Worker:
     def __init__(self, options: dict):
         ours, theirs = socket.socketpair()
         settings = json.dumps(options | {"fd": theirs.fileno()})
+        self.scratch = tempfile.TemporaryDirectory(prefix="grading-", ignore_cleanup_errors=True)
+        os.chmod(self.scratch.name, 0o711)  # a candidate runs as another user
         paths = os.pathsep.join(os.path.abspath(path) for path in sys.path)
         self.process = subprocess.Popen(
             [sys.executable, "-m", "rlscale_jax.rewards.worker", settings],
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             start_new_session=True,
-            env=os.environ | {"PYTHONPATH": paths, "OPENBLAS_NUM_THREADS": "1", "PYTHONHASHSEED": "0"},
+            env=os.environ
+            | {"PYTHONPATH": paths, "OPENBLAS_NUM_THREADS": "1", "PYTHONHASHSEED": "0", "TMPDIR": self.scratch.name},
         )
         theirs.close()
         self.pipe = Connection(ours.detach())
@@ -226,8 +230,9 @@ class _Worker:
         return False
 
     def kill(self) -> None:
-        """Kills the process with all its children, and reaps it."""
+        """Kills the process with all its children, reaps it, and removes what it left in its scratch directory."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
         self.pipe.close()
+        self.scratch.cleanup()

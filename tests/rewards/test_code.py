@@ -6,6 +6,7 @@ import pathlib
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 
 import pytest
@@ -99,6 +100,37 @@ ATTACKS = {
     "regular expression": ("import re\ndef in_order(x): re.match('(a+)+$', 'a' * 40 + 'b')", {"timeout", "crashed"}),
     "deep recursion": ("def in_order(x): return in_order(x)", {"wrong"}),
     "crash in C": ("import ctypes\nctypes.string_at(0)\ndef in_order(x): return x", {"crashed"}),
+    "memory in a user namespace": (
+        "import ctypes\nlibc = ctypes.CDLL(None)\ndef in_order(x):\n"
+        "    return sorted(x) if libc.unshare(0x10000000 | 0x20000) == 0 else None",
+        {"wrong"},
+    ),
+    "memory in System V segments": (
+        "import ctypes\nlibc = ctypes.CDLL(None)\ndef in_order(x):\n"
+        "    return sorted(x) if libc.shmget(0, 1 << 28, 0o1600) >= 0 else None",
+        {"wrong"},
+    ),
+    "a file for every inode": (
+        "def in_order(x):\n    for k in range(5000): open(f'/tmp/{k}', 'w').close()\n    return sorted(x)",
+        {"wrong"},
+    ),
+    "reads another process": (
+        "import ctypes\nlibc = ctypes.CDLL(None)\ndef in_order(x):\n"
+        "    return sorted(x) if libc.ptrace(16, 1, 0, 0) == 0 else None",
+        {"wrong"},
+    ),
+    "starts a program": ("import os\ndef in_order(x): os.execv('/usr/bin/true', ['true'])", {"wrong"}),
+    "lying numbers": (
+        "class Liar(int):\n    def __eq__(self, other): return True\n    def __lt__(self, other): return True\n"
+        "    def __index__(self): return 7\n    __hash__ = int.__hash__\ndef in_order(x): return Liar(9)",
+        {"wrong"},
+    ),
+    "patched serialisation": (
+        "import sys, json\nfor m in list(sys.modules.values()):\n    for name in ('dumps', '_pack', '_send'):\n"
+        "        if hasattr(m, name): setattr(m, name, lambda *a: b'[\"l\", \"value\", true]\\n')\n"
+        "def in_order(x): return None",
+        {"wrong", "crashed", "timeout"},
+    ),
     "kills its parents": (
         "import os, signal\nfor p in (1, os.getppid(), -1):\n    try: os.kill(p, signal.SIGKILL)\n"
         "    except OSError: pass\ndef in_order(x): return None",
@@ -249,6 +281,31 @@ def test_weak_isolation_is_refused_loudly_unless_accepted(monkeypatch, caplog):
     assert code.grade(answer(RIGHT), TRUTH).status == "ok"
     assert "WITHOUT isolation" in caplog.text
     code._warn.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("tests", "program", "status"),
+    [
+        # StopIteration from a candidate would end the loop, and with it the test, before anything is compared
+        (
+            "    for got, due in zip(map(candidate, [1, 2]), [1, 2]):\n        assert got == due",
+            "raise StopIteration",
+            "wrong",
+        ),
+        ("    try:\n        candidate(1)\n    except:\n        pass", "import os; os._exit(0)", "crashed"),
+    ],
+)
+def test_careless_tests_are_not_passed_by_leaving_them(isolated, tests, program, status):
+    truth = json.dumps({"functional": f"def check(candidate):\n{tests}\n\ncheck(f)"})
+    assert rewards.verify(SOURCE, answer(f"def f(x): {program}"), truth).status == status
+
+
+def test_a_killed_worker_leaves_no_directory(isolated, monkeypatch, tmp_path):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with rewards.RewardPool(1, task_timeout_secs=1.0) as pool:
+        slow = pool.submit([(SOURCE, answer("import time\ntime.sleep(9)"), TRUTH)])
+        assert slow.result(60)[0].status == "timeout"
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_asserts_hold_under_python_O(isolated):
