@@ -11,6 +11,9 @@ _OPENING = re.compile(
     r"(?i)\A\s*(?:\\text\{\s*)?(?:(?:so|thus|hence|therefore),? )?(?:the )?(?:(?:final|correct) )?answer(?: is)?"
     r"\s*[:=]?\s*(?:\}\s*[:=]?\s*|(?<=[\s:=]))"
 )
+_QUOTED = re.compile(
+    r"(?i)\A\\text\{\s*(?:the )?(?:(?:final|correct) )?answer(?: is)?\s*[:=]?\s+([^{}]*)\}\Z"
+)  # \text{the answer is 5}
 _SIGN = re.compile(r"\A\s*(?:=|\\approx|\\therefore|\\Rightarrow|\\implies)(?![A-Za-z])\s*")
 _REASON = re.compile(r"(?i)[,;.]?\s*\(?\\text\{[\s,;(]*(?:where|since|because|as desired)\b.*\Z", re.DOTALL)
 _LETTERS = r"(?<![A-Za-z\\])[a-z](?:\s*,\s*[a-z])*"
@@ -40,7 +43,7 @@ class Phrase:
 
 def bare(text: str) -> Phrase:
     """The answer in a normalised text."""
-    text = _SIGN.sub("", _OPENING.sub("", text))
+    text = _SIGN.sub("", _OPENING.sub("", _QUOTED.sub(r"\1", text)))
     text = _REASON.sub("", text)
     parameter = ""
     for pattern in (_QUANTIFIER, _INTEGERS):

@@ -13,7 +13,7 @@ _JOIN = re.compile(
 _AND = re.compile(r"(?i)\\text\{\s*and\s*\}|\\(?:land|wedge)(?![A-Za-z])")
 _RELATIONS = frozenset(["=", "<", ">", r"\le", r"\ge", r"\ne", r"\approx", r"\equiv", r"\sim"])
 _MATRIX = re.compile(r"(.{0,80}?)\\begin\{([pbvBV]?(?:small)?matrix|array)\}(?:\{[^{}]*\})?(.*)\\end\{\2\}", re.DOTALL)
-_CASES = re.compile(r"\\begin\{(?:cases|aligned)\}(.*)\\end\{(?:cases|aligned)\}", re.DOTALL)
+_CASES = re.compile(r"\\begin\{(cases|aligned|gathered)\}(.*)\\end\{\1\}", re.DOTALL)
 _SEPARATOR = re.compile(r"(?i)\A\s*\\text\{\s*(?:if|for|when)\s*\}|[,;.\s]+\Z")
 _WORDS = re.compile(r"(?i)\(?(?:\\text\{[^{}]*\}|[a-z]{2,}(?:[' -]+[a-z]+)*|[a-z])\)?\.?")
 
@@ -244,7 +244,11 @@ def _bare(text: str) -> str:
 def _environment(text: str, depth: int) -> Node | None:
     """A matrix, perhaps with a factor before it; the cases of a function; a system of equations."""
     if match := _CASES.fullmatch(text):
-        rows = [[_SEPARATOR.sub("", cell) for cell in row] for row in _rows(match[1])]
+        rows = [[_SEPARATOR.sub("", cell) for cell in row] for row in _rows(match[2])]
+        if match[1] != "cases":  # there & only aligns
+            rows = [["".join(row)] for row in rows]
+        if len(rows) == 1 == len(rows[0]):
+            return read(rows[0][0], depth + 1)
         if all(len(row) == 1 for row in rows):
             return Group("list", tuple(read(row[0], depth + 1) for row in rows))
         return Matrix(tuple(tuple(read(cell, depth + 1) for cell in row) for row in rows), "cases")
@@ -256,6 +260,8 @@ def _environment(text: str, depth: int) -> Node | None:
     if factor and (not re.fullmatch(r"[^=<>,]+", factor) or factor[-1] in r"+-*("):
         return None
     cells = [[f"({factor})({cell})" if factor else cell for cell in row] for row in _rows(match[3])]
+    if match[2] == "array" and len(cells) == 1 == len(cells[0]):
+        return read(cells[0][0], depth + 1)
     kind = "det" if match[2] in ("vmatrix", "Vmatrix") else "matrix"
     return Matrix(tuple(tuple(read(cell, depth + 1) for cell in row) for row in cells), kind)
 

@@ -34,7 +34,7 @@ _HEDGES = frozenset(
     | {"than", "about", "over", "under", "above", "below"}
 )
 _MIXED_UNITS = re.compile(
-    r"(\d+(?:\.\d+)?) ?(?:\\text\{ ?(?:and )?([A-Za-z]+) ?\}|([A-Za-z]{2,}))[ ,]*(?:\\text\{ ?and ?\} ?)?"
+    r"(\d+(?:\.\d+)?) ?(?:\\text\{ ?(?:and )?([A-Za-z]+)(?: and)? ?\}|([A-Za-z]{2,}))[ ,]*(?:\\text\{ ?and ?\} ?)?"
 )
 _BARE_WORDS = re.compile(
     r"(?P<number>.*[\d})] ?)(?P<unit>(?:(?i:square|cubic) )?"
@@ -51,7 +51,8 @@ def split(text: str) -> tuple[str, str, Fraction]:
     if (mixed := _mixed(text)) is not None:
         return mixed
     if match := re.fullmatch(r"(-?) ?\\\$ ?(.+)", text):
-        return match[1] + _without_money(match[2]), "$", Fraction(1)
+        number, unit, factor = split(_without_money(match[2]))  # $18 per day, $5 million
+        return (match[1] + match[2], "", Fraction(1)) if is_measure(unit) else (match[1] + number, "$", factor)
     if text.endswith(r"\$"):
         return text[:-2].strip(), "$", Fraction(1)
     match = _TEXT_UNIT.fullmatch(text)
