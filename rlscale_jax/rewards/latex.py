@@ -37,6 +37,11 @@ def _unglued(match: re.Match) -> str:
     return match[0] if match[0][1:] in ("sinh", "cosh", "tanh") else rf"\{match[1]} {match[2]}"
 
 
+def _unstyled(match: re.Match) -> str:
+    """A formula without the font or underline around it; words keep theirs (see `_text`)."""
+    return match[1] if re.search(r"[\\^]", match[1]) else match[0]
+
+
 def _repeated(match: re.Match) -> str:
     """0.1666... as 0.1\\overline{6}: the shortest tail that stands there three times (or twice, if longer)."""
     digits = match[1]
@@ -52,6 +57,7 @@ def _repeated(match: re.Match) -> str:
 
 
 _FUNCTIONS = "arcsin|arccos|arctan|sinh|cosh|tanh|sin|cos|tan|cot|sec|csc|log|ln|exp|gcd|lcm|max|min"
+_NESTED = r"(?:[^{}]|\{(?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*\})*"
 _ORDINAL = (
     r"(?<=\d)(?:\^\{ ?\\(?:text|mathrm|textrm)\{ ?(?:st|nd|rd|th) ?\} ?\}|\^\{ ?(?:st|nd|rd|th) ?\}"
     r"|\^?\\(?:text|mathrm|textrm|textsuperscript)\{ ?(?:st|nd|rd|th) ?\}|(?:st|nd|rd|th)(?![A-Za-z]))"
@@ -62,7 +68,10 @@ _REWRITES = tuple(
     for pattern, new in (
         (r"\A\s*\*\*(.+)\*\*\s*\Z", r"\1"),  # bold in Markdown
         (r"\\(?:text)?color\s*\{[^{}]*\}|\\[hv]?phantom\s*\{[^{}]*\}|\\[hv]space\*?\s*\{[^{}]*\}", ""),
-        (r"\\(?:bf|it|rm|sf|tt|bfseries|itshape|large|Large|LARGE|huge|Huge|small|strut)(?![A-Za-z])", ""),
+        (r"\\(?:bf|it|rm|sf|tt|bfseries|itshape|large|Large|LARGE|huge|Huge|small|normalsize)(?![A-Za-z])", ""),
+        (r"\\(?:label|tag)\s*\{[^{}]*\}|\\(?:strut|mathstrut|qedhere|blacksquare|checkmark)(?![A-Za-z])", ""),
+        (r"\\\\\s*\Z", ""),
+        (rf"\\(?:mathbf|boldsymbol|bm|mathrm|mathit|underline|ensuremath|smash)\s*\{{({_NESTED})\}}", _unstyled),
         (r"\.(\d{3,40}) ?(?:\.\.\.|\\[lc]?dots(?![A-Za-z]))", _repeated),
         (r"(?<=[\d.])\\dot ?\{?(\d)\}?(\d*)\\dot ?\{?(\d)\}?", r"\\overline{\1\2\3}"),
         (r"(?<=[\d.])\\(?:bar|dot|overline) ?(?:\{(\d+)\}|(\d))", r"\\overline{\1\2}"),
@@ -110,11 +119,16 @@ _REWRITES = tuple(
         (r"\\text\{ ?(?:percent|per cent|pct\.?|percentage) ?\}|(?<=\d) ?per cent", "%"),
         (r"\\cdotp(?![A-Za-z])|\\ast(?![A-Za-z])|\\bullet(?![A-Za-z])", r"\\cdot "),
         (r"\*\*", "^"),
+        (r"\+ ?/ ?-|\+-", r"\\pm "),
+        (r"(?<![\\A-Za-z])a(sin|cos|tan)(?=\()", r"\\arc\1"),
+        (r"(?<![\\A-Za-z])abs\(([^()]*)\)", r"|\1|"),
+        (r"(?<![\\A-Za-z])cbrt\(([^()]*)\)", r"\\sqrt[3]{\1}"),
+        (r"\\bar(?![A-Za-z])", r"\\overline"),
         (r"(?<=\d) ?[xX] ?(?=10 ?\^)", r"\\times "),  # 3 x 10^8
         (r"(?<=\d)(?:\\(?:text|mathrm)\{ ?[eE] ?\}|[eE])\{([+-]?\d+)\}", r"e\1"),
         (r"\\%", "%"),
-        (rf"(?<![\\A-Za-z])(pi|infty|infinity|inf|{_FUNCTIONS})(?![A-Za-z])", 
-         lambda m: r"\infty " if m[1] in ("inf", "infinity") else "\\" + m[1] + " "),
+        (rf"(?<![\\A-Za-z])(pi|infty|infinity|inf|oo|{_FUNCTIONS})(?![A-Za-z])", 
+         lambda m: r"\infty " if m[1] in ("inf", "infinity", "oo") else "\\" + m[1] + " "),
         (r"(?<![\\A-Za-z])sqrt\s*\(([^()]*)\)", r"\\sqrt{\1}"),
     )
 )  # fmt: skip
@@ -176,8 +190,8 @@ def _text(match: re.Match) -> str:
         return inner
     if number := re.fullmatch(r"(-?(?:\\\$)?\d[\d.,/]*) ([a-z][a-z ]*)", inner):  # \text{5 apples}
         return rf"{number[1]} \text{{{number[2]}}}"
-    if inner == "cis":
-        return r"\cis "
+    if inner == "cis" or re.fullmatch(r"\\[a-z]+", inner):  # the name of a function
+        return rf"\{inner.lstrip(chr(92))} "
     if match[0].startswith("\\operatorname"):
         return "\\" + inner + " "
     if len(inner) <= 1 or not any(c.isalpha() for c in inner):

@@ -52,7 +52,9 @@ def regions_equal(gold: Node, answer: Node, same_scalar: Callable[[Scalar, Scala
         (gold_name, gold_pieces), (name, pieces) = _region(gold), _region(answer)
     except ValueError:
         return None
-    if (gold_name and name and gold_name != name) or len(gold_pieces) != len(pieces):
+    if gold_name and name and gold_name != name:
+        return None
+    if len(gold_pieces) != len(pieces):
         return False
     return all(
         (a.low_open, a.high_open) == (b.low_open, b.high_open)
@@ -151,7 +153,7 @@ def _half_line(op: str, bound: str) -> list[Piece]:
 
 def _is_variable(text: str) -> bool:
     try:
-        return expression.read(text)[0] == "sym" or (text[:2] in ("f(", "g(", "h(") and text.endswith(")"))
+        return expression.read(text)[0] == "sym" or re.fullmatch(r"[fgh]\([a-z]\)", text) is not None
     except expression.Unreadable:
         return False
 

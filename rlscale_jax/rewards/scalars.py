@@ -23,12 +23,17 @@ def same_scalar(gold: Scalar | Words, answer: Scalar | Words) -> bool:
         return _same_choice(gold, chosen["letter"] or chosen["bare"], chosen["rest"])
     if isinstance(gold, Words) or isinstance(answer, Words):
         return _same_words(gold, answer)
-    return _same_quantity(gold.text, answer.text)
+    return _same_quantity(gold.text, answer.text) or _without_text(gold.text) == _without_text(answer.text)
+
+
+def _without_text(text: str) -> str:
+    r"""March 5, be it \text{March 5} or \text{March }5."""
+    return compact(re.sub(r"\\text\{([^{}]*)\}", r"\1", text))
 
 
 # One choice with its content: \text{(C) }15, (C) 15, C. 15
 _CHOICE = re.compile(
-    r"(?:\\text\{ ?)?(?:\((?P<letter>[A-J])\)|(?P<bare>[A-J])[.)])(?:[ .:]*\}[ .:]*| +)(?P<rest>[^ ].*)"
+    r"(?:\\text\{ ?)?(?:\((?P<letter>[A-J])\)|(?P<bare>[A-J])[.):])(?:[ .:]*\}[ .:]*| +)(?P<rest>[^ ].*)"
 )
 _SHORT_WORDS = {"no", "on", "yes", "not", "odd", "all", "one", "two", "six", "ten", "even", "none", "true"}
 _NUMBERS = {
@@ -105,7 +110,7 @@ def _in_degrees(match: re.Match) -> str:
 
 def _same_numeral(gold: str, answer: str) -> bool | None:
     """Ratios, times of day and numerals in another base; None where neither is one."""
-    gold_time, time = _TIME.fullmatch(gold), _TIME.fullmatch(answer)
+    gold_time, time = (_TIME.fullmatch(_without_text(text)) for text in (gold, answer))
     if gold_time and (time or gold_time[3]):
         return time is not None and _same_time(gold_time, time)
     gold, answer = (re.sub(r"(?<=\w) ?\\text\{ ?to ?\} ?(?=\w)|(?<=\d) to (?=\d)", ":", t) for t in (gold, answer))
@@ -128,13 +133,14 @@ def _numeral(text: str) -> tuple[str, str] | None:
     return (match[1], match[2]) if match and re.search(r"\d|[A-Z]{2}", match[1]) else None
 
 
-_TIME = re.compile(r"(?i)(\d{1,2}) ?: ?([0-5]\d)(?: ?(?:\\text\{)? ?([ap])\.? ?m\.? ?\}?)?")
+_TIME = re.compile(r"(?i)(\d{1,2})(?: ?: ?([0-5]\d)|(?= ?[ap]\.? ?m))(?: ?([ap])\.? ?m\.?)?")
 
 
 def _same_time(gold: re.Match, answer: re.Match) -> bool:
     """3:30 may be p.m.; 3:30 a.m. is not. Times are not ratios: 3:30 is not 1:10."""
     halves = {match[3].lower() for match in (gold, answer) if match[3]}
-    return (int(gold[1]), gold[2]) == (int(answer[1]), answer[2]) and len(halves) < 2
+    same = (int(gold[1]), gold[2] or "00") == (int(answer[1]), answer[2] or "00")
+    return same and len(halves) < 2
 
 
 _BASE_NAMES = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10}

@@ -130,8 +130,10 @@ def words(text: str) -> Words | None:
     if not _WORDS.fullmatch(text):
         return None
     inner = re.sub(r"\\text|[{}().]", "", text)
-    inner = re.sub(r"\A(?:an?|the) (?=\w\w)", "", " ".join(inner.lower().split()))
-    if len(inner) < 2 and not text.startswith((r"\text", "(")):
+    inner = re.sub(r"\A(?:(?:an?|the) (?=\w\w)|(?:option|choice) (?=[a-j]\Z))", "", " ".join(inner.lower().split()))
+    if re.search(r"\d", inner):  # March 5, 4:00 PM
+        return None
+    if len(inner) < 2 and not text.startswith((r"\text", "(", "Option", "Choice")):
         return None
     return Words(inner, text if re.fullmatch(r"[A-Za-z]{2,4}", text) else "")
 

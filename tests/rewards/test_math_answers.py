@@ -22,6 +22,37 @@ def test_hand_decided_cases(category, mark, gold, answer):
     assert verdict.correct == (mark == "="), category
 
 
+@pytest.mark.parametrize(
+    ("gold", "response", "status"),
+    [
+        ("5", "\\boxed{\n5\n}", "ok"),
+        ("5", r"boxed{5}", "unboxed"),
+        ("5", r"\boxed{5\}", "unboxed"),
+        ("5", r"\boxed{5} it is, not \boxed{6", "ok"),
+        ("5", r"\boxed{5}. Now once more: \boxed{}", "parse_fail"),
+        ("5", r"\boxed{7} or \boxed{5}", "ok"),
+        ("7", r"\boxed{7} or \boxed{5}", "wrong"),
+        ("7", r"Is it 7? \boxed{\text{I do not know}}", "wrong"),
+        ("5", r"\boxed{The answer is 5.}", "ok"),
+        ("5", r"\boxed{\text{The answer is }5}", "ok"),
+        ("5", r"\boxed{\textbf{Answer: 5}}", "ok"),
+        ("5", r"\boxed{\text{The answer is 6}}", "wrong"),
+        ("5", r"\boxed{\text{The answer is not 5}}", "wrong"),
+        ("5", r"\boxed{\text{The answer is 5 or 6}}", "wrong"),
+        ("x=1,y=2", r"\boxed{\begin{aligned}x&=1\\y&=2\end{aligned}}", "ok"),
+        ("18", r"\boxed{\$18.00 per day}", "ok"),
+        ("70000", r"\boxed{\$70{,}000.00}", "ok"),
+        ("3", r"\boxed{3\text{ hours and }0\text{ minutes}}", "ok"),
+        ("073", r"\boxed{m+n=73}", "ok"),
+        ("5", r"\boxed{\textbf{(A)}\ 5}", "ok"),
+        (r"\text{(A)}", r"\boxed{\textbf{(A)}\ 5}", "ok"),
+        ("5", r"\boxed{\text{A}}", "wrong"),
+    ],
+)
+def test_whole_responses(gold, response, status):
+    assert math_answer.grade(response, gold).status == status
+
+
 def test_peers_cases_are_right(shared_data):
     """At least 97 % of what other graders' own tests agree on, at most 1 % false positives."""
     rows = [json.loads(line) for line in (shared_data / "grading" / "math_peers.jsonl").read_text().splitlines()]
