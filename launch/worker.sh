@@ -26,8 +26,10 @@ check() {
   return 1
 }
 
-install() { # one environment per set of pins; the image's own python may be too old
+install() { # one environment per set of pins; the image's own python may be too old. A rehearsal brings its own
   local pins
+  python=${RLSCALE_PYTHON:-}
+  [[ $python ]] && return
   pins=$(cat "$code/requirements.txt" "$code/requirements-tpu.txt" "$code/constraints.txt" | sha256sum | cut -c1-12)
   python=$HOME/rlscale/venv-$pins/bin/python
   [[ -e $HOME/rlscale/venv-$pins/complete ]] && return
@@ -38,7 +40,9 @@ install() { # one environment per set of pins; the image's own python may be too
   touch "$HOME/rlscale/venv-$pins/complete"
 }
 
-copy_log() { gcloud storage cp "$home/log.txt" "$1/logs/$(hostname).txt" >/dev/null 2>&1 || true; }
+copy_log() { # copy_log RECORDS: to the bucket; a rehearsal's stay where they are
+  [[ $1 != gs://* ]] || gcloud storage cp "$home/log.txt" "$1/logs/$(hostname).txt" >/dev/null 2>&1 || true
+}
 
 train() { # train RECORDS FLAG...: the background process: training, its log copied to the bucket every minute, its exit status kept
   local status=0 records=$1

@@ -22,6 +22,7 @@ from rlscale_jax.evaluation.subject import Subject
 from rlscale_jax.evaluation.suites import ProblemSet
 from rlscale_jax.experiment.config import SCHEMA_VERSION, Experiment
 from rlscale_jax.models import mesh as meshes
+from rlscale_jax.models.fingerprint import fingerprint
 from rlscale_jax.rewards import RewardPool, sandbox
 
 
@@ -63,7 +64,7 @@ def evaluate(request: Request, *, progress: Callable[[int], Progress]) -> dict[s
     journal.check(settings)
     with _pool(experiment) as pool:
         weights, step = model.load(dtype=jnp.dtype(experiment.model.compute_dtype), mesh=mesh)
-        settings |= {"step": step, "fingerprint": subject.fingerprint(weights)}
+        settings |= {"step": step, "fingerprint": fingerprint(weights.params)}
         scorer = Scorer(
             model=sampler.lay_out(weights),
             tokenizer=model.tokenizer,

@@ -6,7 +6,7 @@ the reward pool, and whoever needs the score waits for it (or samples the next p
 
 import zlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,14 +14,13 @@ import numpy as np
 from rlscale_jax import sampler
 from rlscale_jax.data.problems import Problem
 from rlscale_jax.evaluation import statistics
+from rlscale_jax.evaluation.grading import Grading, Texts, Verdicts, decode
 from rlscale_jax.experiment.config import EvaluationConfig
 from rlscale_jax.models import Model
-from rlscale_jax.rewards import Handle, RewardPool, Verdict
+from rlscale_jax.rewards import RewardPool
 from rlscale_jax.tokenizers import Tokenizer
 
 _SEED_OFFSET = 1_000_003  # evaluation draws must not repeat the draws of the training rollouts of that step
-
-Responses = tuple[tuple[str, ...], ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,8 +29,8 @@ class Score:
 
     source: str
     problems: tuple[Problem, ...]
-    responses: Responses  # [Q][n]
-    verdicts: tuple[tuple[Verdict, ...], ...]  # [Q][n]
+    responses: tuple[Texts, ...]  # [Q][n]
+    verdicts: Verdicts  # [Q][n]
     lengths: np.ndarray  # [Q n] tokens, the eos included
     truncated: np.ndarray  # [Q n] True where the answer met the length limit
 
@@ -56,25 +55,29 @@ class Score:
 
 @dataclass(frozen=True, kw_only=True)
 class PendingScore:
-    """Answers whose verdicts are still to come; the fields are those of `Score`."""
+    """Answers whose verdicts are still to come."""
 
     source: str
     problems: tuple[Problem, ...]
-    responses: Responses
-    lengths: np.ndarray
-    truncated: np.ndarray
-    handle: Handle
+    rollouts: sampler.Rollouts
+    tokenizer: Tokenizer
+    grading: Grading
 
     def result(self) -> Score:
-        """Waits for the verdicts."""
+        """Waits for the verdicts. On several hosts it is called by all, at the same place of the program."""
         return Score(
             source=self.source,
             problems=self.problems,
-            responses=self.responses,
-            verdicts=_grouped(self.handle, self.responses),
-            lengths=self.lengths,
-            truncated=self.truncated,
+            responses=tuple(self._texts(prompt) for prompt in range(len(self.problems))),
+            verdicts=self.grading.verdicts(),
+            lengths=self.rollouts.lengths,
+            truncated=self.rollouts.finish == sampler.FINISH_LENGTH,
         )
+
+    def _texts(self, prompt: int) -> Texts:
+        """What this host has graded is decoded already."""
+        known = self.grading.texts(prompt)
+        return known or decode(self.tokenizer, self.rollouts.tokens[prompt], self.rollouts.lengths[prompt])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,9 +91,16 @@ class Scorer:
     seed: int
     step: int
     wave_sequences: int = 0  # as in sampler.generate
+    point: Callable[[], None] = lambda: None  # called between segments; what it raises ends the evaluation
 
     def start(self, problems: Sequence[Problem], *, source: str) -> PendingScore:
-        """Samples `config.num_samples` answers to every problem; returns while they are graded."""
+        """Samples `config.num_samples` answers to every problem; returns while the last are graded."""
+        grading = Grading(problems, tokenizer=self.tokenizer, pool=self.pool)
+
+        def between_segments(finished: sampler.Finished) -> None:
+            self.point()
+            grading.add(finished)
+
         rollouts = sampler.generate(
             self.model,
             [self.tokenizer.render(problem.messages) for problem in problems],
@@ -103,15 +113,10 @@ class Scorer:
             step=self.step,
             prompt_ids=prompt_ids(problems),
             wave_sequences=self.wave_sequences,
+            between_segments=between_segments,
         )
-        responses = decode(self.tokenizer, rollouts)
         return PendingScore(
-            source=source,
-            problems=tuple(problems),
-            responses=responses,
-            lengths=rollouts.lengths,
-            truncated=rollouts.finish == sampler.FINISH_LENGTH,
-            handle=_submit(self.pool, problems, responses),
+            source=source, problems=tuple(problems), rollouts=rollouts, tokenizer=self.tokenizer, grading=grading
         )
 
 
@@ -144,32 +149,3 @@ def prompt_ids(problems: Sequence[Problem]) -> list[int]:
         seen[problem.problem_id] += 1
         ids.append(zlib.crc32(f"{problem.problem_id}{f'#{occurrence}' if occurrence else ''}".encode()))
     return ids
-
-
-def decode(tokenizer: Tokenizer, rollouts: sampler.Rollouts) -> Responses:
-    """Texts [P][G] of completions, without special tokens."""
-    return tuple(
-        tuple(
-            tokenizer.decode(row[:length].tolist(), skip_special=True)
-            for row, length in zip(group, lengths, strict=True)
-        )
-        for group, lengths in zip(rollouts.tokens, rollouts.lengths, strict=True)
-    )
-
-
-def grade(pool: RewardPool, problems: Sequence[Problem], responses: Responses) -> tuple[tuple[Verdict, ...], ...]:
-    """Verdicts [P][G] of the responses to each problem."""
-    return _grouped(_submit(pool, problems, responses), responses)
-
-
-def _submit(pool: RewardPool, problems: Sequence[Problem], responses: Responses) -> Handle:
-    return pool.submit(
-        (problem.data_source, response, problem.ground_truth)
-        for problem, group in zip(problems, responses, strict=True)
-        for response in group
-    )
-
-
-def _grouped(handle: Handle, responses: Responses) -> tuple[tuple[Verdict, ...], ...]:
-    verdicts = iter(handle.result())
-    return tuple(tuple(next(verdicts) for _ in group) for group in responses)

@@ -1,18 +1,13 @@
 """The model under evaluation, from a published directory, a run, one of its steps, or a converted checkpoint."""
 
 import datetime
-import functools
 import hashlib
 import json
 import os
 from dataclasses import dataclass
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-import numpy as np
 from etils import epath
-from jax import lax
 from jax.sharding import Mesh
 
 from rlscale_jax import models, tokenizers
@@ -76,26 +71,6 @@ def find(path: str, *, today: datetime.date) -> Subject:
 def _is_published(directory: epath.Path) -> bool:
     # A base model of the ladder keeps its pretraining checkpoints beside its weights, so this is asked first.
     return (directory / "config.json").exists() and any(directory.glob("*.safetensors"))
-
-
-def fingerprint(model: Model) -> str:
-    """Stands for every bit of the weights, whatever the mesh: two models with the same one are the same."""
-    sums = jax.tree.map(np.asarray, _checksums(model.params))
-    named = sorted((jax.tree_util.keystr(path), int(value)) for path, value in jax.tree.leaves_with_path(sums))
-    return _digest(json.dumps(named))
-
-
-@jax.jit
-def _checksums(params: Any) -> Any:
-    return jax.tree.map(_checksum, params)
-
-
-def _checksum(array: jax.Array) -> jax.Array:
-    """Sum of bits times an odd number made of the place, modulo 2^32: exact, so the same in any order of adding."""
-    bits = lax.bitcast_convert_type(array, jnp.dtype(f"uint{8 * array.dtype.itemsize}")).astype(jnp.uint32)
-    places = (lax.broadcasted_iota(jnp.uint32, array.shape, axis) for axis in range(array.ndim))
-    place = functools.reduce(lambda total, one: total * jnp.uint32(2_654_435_761) + one, places)
-    return jnp.sum(bits * (2 * place + 1), dtype=jnp.uint32)
 
 
 def _digest(*parts: str | bytes) -> str:

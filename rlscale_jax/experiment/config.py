@@ -106,6 +106,7 @@ class CheckpointConfig:
     every_secs: float = 15.0  # whichever comes first
     keep_last: int = 2
     keep_every: int = 0  # steps kept for ever; 0: none
+    keep_best: int = 1  # of those saved at an evaluation, by test loss
 
 
 @dataclass(kw_only=True)
@@ -163,6 +164,7 @@ class Experiment:
     reward_timeout_secs: float = 4.5  # for one response
     allow_weak_sandbox: bool = False  # grade code even where the kernel cannot isolate it fully
     log_rollouts_every: int = 20  # steps between samples of rollouts written for people to read; 0: never
+    wandb_project: str = ""  # Weights & Biases project to report to, beside TensorBoard; "": none
     schema_version: int = SCHEMA_VERSION
 
 

@@ -48,3 +48,8 @@ def total_flops(
     """Rollout (1 forward), `extra_forwards` log-probability passes, and the update (3, or 4 with remat)."""
     passes = 1 + extra_forwards + (4 if remat else 3)
     return passes * cost.sequences(prompts.astype(np.float64), completions.astype(np.float64))
+
+
+def update_flops(cost: ForwardCost, prompts: np.ndarray, completions: np.ndarray) -> float:
+    """Forward and backward of one step's updates, as they are needed: nothing is recomputed, prompts pass once."""
+    return 3 * cost.sequences(prompts.astype(np.float64), completions.astype(np.float64))

@@ -29,6 +29,12 @@ class RecordFile:
         with self.path.open("a") as file:
             file.write(line + "\n")
 
+    def sync(self) -> None:
+        """Waits until what was written is on the disk, where it outlives the machine."""
+        if self.path.exists():
+            with self.path.open("rb") as file:
+                os.fsync(file.fileno())
+
     def rows(self) -> list[Row]:
         return list(read_rows(self.path))
 

@@ -45,6 +45,7 @@ _NOT_NEGATIVE = (
     "optimizer.weight_decay",
     "optimizer.warmup_steps",
     "checkpoint.keep_every",
+    "checkpoint.keep_best",
     "log_rollouts_every",
     "pretrain.num_steps",
     "grpo.kl_clamp",

@@ -6,6 +6,10 @@ import pathlib
 import jax
 from absl import logging
 
+JOINING = tuple(f"RLSCALE_{name}" for name in ("COORDINATOR", "NUM_PROCESSES", "PROCESS_ID", "DISTRIBUTED"))
+_HEARTBEAT_SECS = 20  # a host that is silent for so long is dead, and the others end with an error
+_SHUTDOWN_SECS = 20  # for the others to end as well
+
 
 def start() -> None:
     """Turns on the compilation cache (RLSCALE_CACHE_DIR, by default ~/.cache/rlscale_jax) and joins a pod's hosts.
@@ -21,9 +25,13 @@ def start() -> None:
         if jax.config.values["jax_platforms"] == "cpu":
             jax.config.update("jax_cpu_collectives_implementation", "gloo")
         num_processes, index = (int(os.environ[f"RLSCALE_{name}"]) for name in ("NUM_PROCESSES", "PROCESS_ID"))
-        jax.distributed.initialize(coordinator, num_processes=num_processes, process_id=index)
+        jax.distributed.initialize(coordinator, num_processes=num_processes, process_id=index, **_limits())
     elif os.environ.get("RLSCALE_DISTRIBUTED") == "1":
-        jax.distributed.initialize()
+        jax.distributed.initialize(**_limits())
+
+
+def _limits() -> dict[str, int]:
+    return {"heartbeat_timeout_seconds": _HEARTBEAT_SECS, "shutdown_timeout_seconds": _SHUTDOWN_SECS}
 
 
 def _compilation_cache() -> None:

@@ -1,6 +1,6 @@
 """Rollouts: prompts prefilled once a group, decode in segments, compaction and refill."""
 
 from rlscale_jax.sampler.generate import generate, lay_out
-from rlscale_jax.sampler.rollouts import FINISH_EOS, FINISH_LENGTH, Rollouts, RolloutStats
+from rlscale_jax.sampler.rollouts import FINISH_EOS, FINISH_LENGTH, Finished, Rollouts, RolloutStats
 
-__all__ = ["FINISH_EOS", "FINISH_LENGTH", "RolloutStats", "Rollouts", "generate", "lay_out"]
+__all__ = ["FINISH_EOS", "FINISH_LENGTH", "Finished", "RolloutStats", "Rollouts", "generate", "lay_out"]

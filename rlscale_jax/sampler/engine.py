@@ -6,6 +6,7 @@ prompts, and grows the cache. Caches stay on the device; what travels is a few n
 
 import dataclasses
 import time
+from collections.abc import Callable
 
 import jax
 import numpy as np
@@ -14,7 +15,7 @@ from rlscale_jax.models import Model, mesh
 from rlscale_jax.sampler import cache, memory, programs, schedule
 from rlscale_jax.sampler.choice import method_and_parameters
 from rlscale_jax.sampler.ledger import Ledger
-from rlscale_jax.sampler.rollouts import Rollouts, RolloutStats
+from rlscale_jax.sampler.rollouts import Finished, Rollouts, RolloutStats
 from rlscale_jax.sampler.schedule import IDLE, Layout, Queue
 
 SEGMENT_STEPS = 32
@@ -36,6 +37,7 @@ class Request:
     step: int
     prompt_ids: np.ndarray  # [P] uint32
     capacity: int  # sequences at a time
+    between_segments: Callable[[Finished], None] | None = None
 
 
 class Engine:
@@ -57,6 +59,7 @@ class Engine:
         self.prefix: programs.Prefix = []
         self.history: programs.History = []
         self.num_steps = self.num_row_steps = self.num_segments = self.num_regroups = 0
+        self.reported = np.zeros(len(request.prompts), bool)
 
     def run(self) -> Rollouts:
         begin = time.perf_counter()
@@ -71,6 +74,7 @@ class Engine:
                 if len(live) * 2 <= self.layout.num_rows:
                     self._regroup(live, [])
                 self._decode_segment()
+            self._report_finished()
         stats = RolloutStats(
             num_steps=self.num_steps,
             num_row_steps=self.num_row_steps,
@@ -79,6 +83,20 @@ class Engine:
             secs=time.perf_counter() - begin,
         )
         return self.ledger.rollouts(self.request.num_samples, stats)
+
+    def _report_finished(self) -> None:
+        """Hands over the groups that have ended since the last time; the receiver may raise to leave the rollout."""
+        if not self.request.between_segments:
+            return
+        num_samples = self.request.num_samples
+        going = self.ledger.is_live(np.arange(len(self.request.limits))).reshape(-1, num_samples)
+        ended = ~going.any(axis=1)
+        new = np.flatnonzero(ended & ~self.reported)
+        self.reported = ended
+        sequences = _sequences_of(new, num_samples)
+        tokens = self.ledger.tokens[sequences].reshape(len(new), num_samples, -1)
+        lengths = self.ledger.lengths[sequences].reshape(len(new), num_samples)
+        self.request.between_segments(Finished(prompts=new, tokens=tokens, lengths=lengths))
 
     def _check_memory(self) -> None:
         r = self.request

@@ -3,7 +3,8 @@
 Arguments are checked here, before anything compiles; `engine` does the work.
 """
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 
 import jax
@@ -14,7 +15,7 @@ from rlscale_jax.models import Model
 from rlscale_jax.models.architecture import Architecture
 from rlscale_jax.sampler import programs
 from rlscale_jax.sampler.engine import Engine, Request
-from rlscale_jax.sampler.rollouts import Rollouts
+from rlscale_jax.sampler.rollouts import Finished, Rollouts
 
 
 def generate(
@@ -31,6 +32,7 @@ def generate(
     step: int = 0,
     prompt_ids: Sequence[int] | None = None,
     wave_sequences: int = 0,
+    between_segments: Callable[[Finished], None] | None = None,
 ) -> Rollouts:
     """`num_samples` completions of every prompt, computed in the parameters' dtype.
 
@@ -43,6 +45,8 @@ def generate(
       seed, step, prompt_ids: with the sample's index and the token's position, all that a draw depends on;
         `prompt_ids` default to 0..P-1.
       wave_sequences: sequences decoded at a time, places of finished ones being refilled; 0: all.
+      between_segments: called after every segment with the groups that ended in it, perhaps none: their answers can
+        be graded while others are still written. What it raises ends the rollout.
 
     Raises:
       ValueError: what was given, what is allowed.
@@ -61,6 +65,7 @@ def generate(
         prompt_ids=prompt_ids,
         wave_sequences=wave_sequences,
     )
+    request = dataclasses.replace(request, between_segments=between_segments)
     with _on_mesh(model):
         return Engine(lay_out(model), request).run()
 

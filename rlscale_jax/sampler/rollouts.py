@@ -19,6 +19,15 @@ class RolloutStats:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Finished:
+    """Groups that have ended since the last report, n of them, while others go on."""
+
+    prompts: np.ndarray  # [n] indices into the prompts
+    tokens: np.ndarray  # [n G T] int32
+    lengths: np.ndarray  # [n G] int32
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Rollouts:
     """Completions of P prompts, G samples each, T the greatest limit of new tokens. Zeros after a completion's end."""
 

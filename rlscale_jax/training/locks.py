@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import pathlib
+import sys
 from collections.abc import Iterator
 
 
@@ -11,7 +12,11 @@ def exclusive(target: pathlib.Path) -> Iterator[None]:
     """Holds the lock of `target`. The operating system frees it when the process ends, however it ends."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with (target.parent / f"{target.name}.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"another process works on {target}; waiting for it", file=sys.stderr, flush=True)
+            fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 

@@ -1,131 +1,203 @@
 """One run: rollouts, update, evaluation, records, checkpoints, from wherever the last attempt stopped.
 
 Everything random is keyed by (seed, step), so a run that was killed and goes on writes the same numbers as one that
-was not.
+was not. On several hosts all run this program; the first one writes the records, all write the checkpoints.
 """
 
 import contextlib
-import pathlib
+import os
 import time
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import jax
 
-from rlscale_jax.experiment.config import Experiment
-from rlscale_jax.experiment.records import RecordFile
-from rlscale_jax.models import Model
-from rlscale_jax.training import checkpoints, locks, metrics, run
-from rlscale_jax.training.collect import Collected, collect
+from rlscale_jax.experiment.config import Experiment, to_dict
+from rlscale_jax.models import Model, hosts
+from rlscale_jax.models.devices import peak_flops
+from rlscale_jax.models.fingerprint import fingerprint
+from rlscale_jax.training import checkpoints, metrics, run, tracking
 from rlscale_jax.training.metrics import Counters
-from rlscale_jax.training.outlook import Outlook
-from rlscale_jax.training.progress import Progress
 from rlscale_jax.training.rundir import RunDir
+from rlscale_jax.training.runlog import RunLog
+from rlscale_jax.training.stops import STATUS, Stop, Stopped, Stops
 
 
-def train(experiment: Experiment, directory: pathlib.Path, *, devices: Sequence[Any] | None = None) -> None:
+def train(
+    experiment: Experiment,
+    directory: str | os.PathLike,
+    *,
+    devices: Sequence[Any] | None = None,
+    profile: Collection[int] = (),
+) -> None:
     """Runs to `num_steps`; a finished run returns at once, an unfinished one goes on from its last checkpoint.
 
-    `devices` (all, by default) are laid out as `experiment.mesh` says.
+    `directory` is local or in a bucket (gs://...). `devices` (all, by default) are laid out as `experiment.mesh` says.
+    Steps in `profile` leave a trace of JAX's profiler in the run's profile/.
 
     Raises:
       ValueError: the directory holds a run with another config, or the config does not fit its model or data.
       FloatingPointError: too many updates in a row were not finite.
+      Stopped: the run was asked to end by SIGTERM or Ctrl-C, and what it had done is saved.
+      OSError: records or a checkpoint could not be written.
     """
     rundir = RunDir(directory)
-    rundir.open(experiment)
-    if rundir.finished_steps() >= experiment.num_steps:
+    tracking.check(experiment)
+    with Stops() as stops, rundir.held(experiment):
+        if hosts.from_first(lambda: rundir.begin(experiment)):
+            return
+        with run.opened(experiment, rundir.local, devices, point=stops.point) as parts:
+            _train(parts, rundir, stops, profile)
+        if hosts.is_first():
+            rundir.mark_finished(experiment.num_steps)
+
+
+@dataclass
+class Position:
+    """Where a run stands: `state` and `counters` after `step` steps.
+
+    `row` holds the step's metrics until its evaluation is done and the row is written, then None. `policy` is the
+    state laid out for the sampler, while it is worth keeping. `test_loss` is the step's, None where it has none.
+    """
+
+    step: int
+    state: dict[str, Any]
+    counters: Counters
+    row: metrics.Row | None
+    began: float
+    policy: Model | None = None
+    test_loss: float | None = None
+
+
+def _train(parts: run.Run, rundir: RunDir, stops: Stops, profile: Collection[int]) -> None:
+    num_steps = parts.experiment.num_steps
+    with contextlib.closing(checkpoints.RunCheckpoints(rundir.checkpoints, parts.experiment.checkpoint)) as saves:
+        now = _restore(parts, saves)
+        log = RunLog(parts.experiment, rundir, after=now.step, pending=now.row is not None)
+        with contextlib.closing(log):
+            try:
+                _check_policy(parts, now, log)
+                _conclude(parts, now, log)
+                while now.step < num_steps:
+                    parts.point()
+                    with _traced(now.step + 1 in profile, rundir):
+                        _advance(parts, now, log)
+                        _conclude(parts, now, log)
+                    if saves.due(now.step) or now.step == num_steps:
+                        _save(parts, now, saves, log)
+            except Stop:
+                _save(parts, now, saves, log)
+                saves.wait()
+                raise _farewell(parts, now, stops, log) from None
+
+
+def _advance(parts: run.Run, now: Position, log: RunLog) -> None:
+    """One step of GRPO: rollouts, log-probabilities while they are graded, updates."""
+    experiment, architecture = parts.experiment, parts.architecture
+    now.began = time.perf_counter()
+    collected = parts.collect(now.policy or parts.policy(now.state), now.step + 1)
+    now.policy = now.test_loss = None  # frees the sampler's copy of the weights while the update runs
+    scored = parts.score(now.state, collected)
+    parts.point()
+    now.state, row = parts.update(now.state, collected, scored)
+    now.step += 1
+    before, now.counters = now.counters, now.counters.after(collected, experiment, architecture)
+    row |= metrics.rollout_row(collected, max_prompt_tokens=experiment.data.max_prompt_tokens)
+    row |= metrics.scaling_row(now.counters, experiment, architecture)
+    row |= parts.watch.take() | {"timing_s/step": time.perf_counter() - now.began}
+    spent = now.counters.flops_total - before.flops_total
+    row |= metrics.performance_row(collected, row, architecture, step_flops=spent, peak_flops=peak_flops())
+    now.row = metrics.plain(row)
+    log.rollouts(now.step, collected)
+
+
+def _conclude(parts: run.Run, now: Position, log: RunLog) -> None:
+    """Evaluates the step where that is due, and writes its row; nothing to do where both are done."""
+    if now.row is None:
         return
-    # Of a pod's hosts one holds the lock: a second start of the same run waits until the first has ended.
-    lock = locks.exclusive(rundir.metrics) if jax.process_index() == 0 else contextlib.nullcontext()
-    with lock, run.opened(experiment, directory, devices) as parts:
-        _train(experiment, parts, rundir)
-        rundir.mark_finished(experiment.num_steps)
-
-
-def _train(experiment: Experiment, parts: run.Run, rundir: RunDir) -> None:
-    records = RecordFile(rundir.metrics)
-    saves = checkpoints.RunCheckpoints(rundir.checkpoints, experiment.checkpoint)
-    progress = Progress(f"{experiment.name} seed {experiment.seed}", experiment.num_steps, log_path=rundir.log)
-    state, counters, done = _restore(parts, saves)
-    for file in (records, RecordFile(rundir.outcomes), RecordFile(rundir.rollouts)):
-        file.cut_after(done)
-    outlook = Outlook(experiment.num_steps, records.rows())
-    policy = parts.policy(state)
-    if done < 0:
-        row = metrics.scaling_row(counters, experiment, parts.architecture)
-        row |= _evaluate(parts, policy, 0, rundir)
-        records.append({"step": 0, **row, **parts.watch.take()})
-        progress.update(0, test_loss=float(row["scaling/test_loss"]))
-        done = 0
-    for step in range(done + 1, experiment.num_steps + 1):
-        start = time.perf_counter()
-        collected = collect(
-            policy or parts.policy(state),
-            parts.stream.take(step - 1),
-            experiment,
-            tokenizer=parts.tokenizer,
-            pool=parts.pool,
-            step=step,
-            watch=parts.watch,
-        )
-        policy = None  # frees the sampler's copy of the weights while the update runs
-        state, row = parts.update(state, collected)
-        before, counters = counters, counters.after(collected, experiment, parts.architecture)
-        row |= metrics.rollout_row(collected) | metrics.scaling_row(counters, experiment, parts.architecture)
-        spent = counters.flops_total - before.flops_total
-        row |= metrics.performance_row(collected, time.perf_counter() - start, spent)
-        if _due(step, experiment):
-            policy = parts.policy(state)
-            row |= _evaluate(parts, policy, step, rundir)
-            row |= outlook.after({"step": step, **row})
-        records.append({"step": step, **row, **parts.watch.take(), "timing_s/step": time.perf_counter() - start})
-        _log_rollouts(collected, experiment, rundir, step)
-        if saves.due(step) or step == experiment.num_steps:
-            saves.save(step, state, {"counters": asdict(counters), "config": parts.config_dict})
-        progress.update(step, note=outlook.words, **_shown(row))
-    saves.close()
-
-
-def _restore(parts: run.Run, saves: checkpoints.RunCheckpoints):
-    """(state, counters, last step done); -1 where not even step 0 was evaluated."""
-    state = parts.initial_state()
-    restored = saves.restore(checkpoints.abstract(state))
-    if restored is None:
-        return state, Counters(), -1
-    return restored[0], Counters(**restored[1]["counters"]), restored[1]["step"]
-
-
-def _due(step: int, experiment: Experiment) -> bool:
-    return step % experiment.evaluation.every_steps == 0 or step == experiment.num_steps
-
-
-def _evaluate(parts: run.Run, policy: Model, step: int, rundir: RunDir) -> metrics.Row:
-    row: metrics.Row = {}
-    with parts.watch("testing"):
-        for score in parts.evaluate(policy, step):
+    row = dict(now.row)
+    if _evaluated(now.step, parts.experiment):
+        now.policy = now.policy or parts.policy(now.state)
+        for score in parts.evaluate(now.policy, now.step):
             row |= metrics.evaluation_row(score)
-            outcome = ["".join("1" if right else "0" for right in sample) for sample in score.correct.T]
-            RecordFile(rundir.outcomes).append({"step": step, "source": score.source, "correct": outcome})
-    return row
+            log.outcomes(now.step, score)
+        now.test_loss = float(row["scaling/test_loss"])
+    row |= parts.watch.take() | {"timing_s/step": time.perf_counter() - now.began}
+    log.row(now.step, metrics.plain(row | {"perf/wait_share": metrics.wait_share(row)}))
+    now.row = None
 
 
-def _log_rollouts(collected: Collected, experiment: Experiment, rundir: RunDir, step: int) -> None:
-    """One group in full, for people to read."""
-    if not experiment.log_rollouts_every or step % experiment.log_rollouts_every:
-        return
-    problem = collected.problems[0]
-    samples = [
-        {"response": response, "correct": verdict.correct, "status": verdict.status}
-        for response, verdict in zip(collected.responses[0], collected.verdicts[0], strict=True)
-    ]
-    group = {"prompt": problem.text, "ground_truth": problem.ground_truth, "samples": samples}
-    RecordFile(rundir.rollouts).append({"step": step, **group})
+def _evaluated(step: int, experiment: Experiment) -> bool:
+    return step % experiment.evaluation.every_steps == 0 or step in (0, experiment.num_steps)
 
 
-def _shown(row: metrics.Row) -> dict[str, float]:
-    shown = {"reward": float(row["critic/rewards/mean"])}
-    if "scaling/test_loss" in row:
-        shown["test_loss"] = float(row["scaling/test_loss"])
-    return {**shown, "length": float(row["response_length/mean"]), "tokens/s": float(row["perf/throughput"])}
+def _restore(parts: run.Run, saves: checkpoints.RunCheckpoints) -> Position:
+    """The newest checkpoint, or step 0 with its row begun.
+
+    Raises:
+      ValueError: the reference model is not the one that the run began with.
+    """
+    state, restored = parts.initial_state(), None
+    if saves.steps():
+        shapes = checkpoints.abstract(state)
+        jax.tree.map(jax.Array.delete, state)  # two states at a time may not fit
+        restored = saves.restore(shapes)
+        state = restored[0] if restored else parts.initial_state()
+    if restored is None:
+        row = metrics.scaling_row(Counters(), parts.experiment, parts.architecture)
+        return Position(0, state, Counters(), row, time.perf_counter())
+    meta = restored[1]
+    known = meta.get("reference_fingerprint", parts.initial_fingerprint)
+    if known != parts.initial_fingerprint:
+        raise ValueError(
+            f"model.path = {parts.experiment.model.path}: its weights are not those that this run began with "
+            f"(fingerprint {parts.initial_fingerprint}, was {known}); put them back, or use another --workdir"
+        )
+    row = meta.get("row")
+    began = time.perf_counter() - (row or {}).get("timing_s/step", 0.0)
+    return Position(meta["step"], state, Counters(**meta["counters"]), row, began)
+
+
+def _check_policy(parts: run.Run, now: Position, log: RunLog) -> None:
+    """The sampler's weights are the trainer's, bit by bit: a fingerprint of both is logged.
+
+    Raises:
+      RuntimeError: they are not.
+    """
+    now.policy = parts.policy(now.state)
+    trainer = fingerprint(now.state["params"], dtype=now.policy.dtype)
+    sampler = fingerprint(now.policy.params)
+    log.say(f"step {now.step}: weights fingerprint: trainer {trainer}, sampler {sampler}")
+    if trainer != sampler:
+        raise RuntimeError(f"the sampler's weights ({sampler}) are not the trainer's ({trainer}): a bug in lay_out")
+    if now.step == 0 and now.row is not None:
+        now.row = now.row | {"fingerprint/trainer": trainer, "fingerprint/sampler": sampler}
+
+
+def _save(parts: run.Run, now: Position, saves: checkpoints.RunCheckpoints, log: RunLog) -> None:
+    """Starts to write a checkpoint; rows come first, so that none is missing when a run goes on from it."""
+    log.sync()
+    meta = {
+        "counters": asdict(now.counters),
+        "config": to_dict(parts.experiment),
+        "reference_fingerprint": parts.initial_fingerprint,
+        "row": now.row,
+    }
+    saves.save(now.step, now.state, meta, test_loss=now.test_loss)
+
+
+def _farewell(parts: run.Run, now: Position, stops: Stops, log: RunLog) -> Stopped:
+    message = (
+        f"stopped by {stops.signal.name} at step {now.step} of {parts.experiment.num_steps}, which is saved; "
+        "the same command goes on from there"
+    )
+    log.say(message)
+    return Stopped(message, STATUS[stops.signal])
+
+
+@contextlib.contextmanager
+def _traced(wanted: bool, rundir: RunDir) -> Iterator[None]:
+    """A trace of JAX's profiler around a step, on the first host."""
+    with jax.profiler.trace(str(rundir.profile)) if wanted and hosts.is_first() else contextlib.nullcontext():
+        yield

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +13,8 @@ from rlscale_jax.experiment.config import Experiment
 from rlscale_jax.models import Architecture
 from rlscale_jax.training.collect import Collected
 
-Row = dict[str, float]
+Row = dict[str, Any]  # numbers, and a few words
+_BUSY = ("gen", "old_log_prob", "ref", "update_actor", "testing")  # parts of a step in which programs run
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ def scaling_row(counters: Counters, experiment: Experiment, architecture: Archit
     return {**counted, "scaling/n_nominal": nominal, "scaling/n_nonembed": n_nonembed}
 
 
-def rollout_row(collected: Collected) -> Row:
+def rollout_row(collected: Collected, *, max_prompt_tokens: int) -> Row:
     """Rewards, lengths, verdicts, and groups that teach nothing because all their rewards are equal."""
     rewards = collected.rewards
     lengths = collected.rollouts.lengths
@@ -67,6 +69,7 @@ def rollout_row(collected: Collected) -> Row:
         "frac_reward_all_right": (uniform & (rewards[:, 0] > 0)).mean(),
         "frac_reward_all_wrong": (uniform & (rewards[:, 0] <= 0)).mean(),
         "response_length/clip_ratio": (collected.rollouts.finish == sampler.FINISH_LENGTH).mean(),
+        "prompt_length/clip_ratio": (prompts >= max_prompt_tokens).mean(),
     }
     row |= _spread("response_length", lengths) | _spread("prompt_length", prompts)
     rates = ("unboxed", "timeout", "parse_fail", "refused", "crashed")
@@ -93,12 +96,33 @@ def evaluation_row(score: Score) -> Row:
     return row
 
 
-def performance_row(collected: Collected, step_secs: float, step_flops: float) -> Row:
+def performance_row(
+    collected: Collected, timings: Row, architecture: Architecture, *, step_flops: float, peak_flops: float
+) -> Row:
+    """Speed of a step whose parts took `timings` (timing_s/NAME); `peak_flops` of all devices together, per second.
+
+    `perf/mfu/actor` counts what an update needs, forward and backward, and no recomputation.
+    """
+    prompts = np.array([len(prompt) for prompt in collected.prompts])
     lengths = collected.rollouts.lengths
-    tokens = sum(len(prompt) for prompt in collected.prompts) * lengths.shape[1] + lengths.sum()
+    tokens = int(prompts.sum() * lengths.shape[1] + lengths.sum())
+    secs = timings["timing_s/step"]
+    update = flops.update_flops(flops.ForwardCost.of(architecture), prompts, lengths)
     return {
         "perf/total_num_tokens": tokens,
-        "perf/time_per_step": step_secs,
-        "perf/throughput": tokens / step_secs,
-        "perf/flops_per_sec": step_flops / step_secs,
+        "perf/time_per_step": secs,
+        "perf/throughput": tokens / secs,
+        "perf/flops_per_sec": step_flops / secs,
+        "perf/mfu/actor": update / (timings["timing_s/update_actor"] * peak_flops),
     }
+
+
+def wait_share(timings: Row) -> float:
+    """Share of a step in which no program ran: verdicts awaited, batches built, records written."""
+    busy = sum(timings.get(f"timing_s/{name}", 0.0) for name in _BUSY) - timings.get("timing_s/testing_reward", 0.0)
+    return max(0.0, 1.0 - busy / timings["timing_s/step"])
+
+
+def plain(row: Row) -> Row:
+    """The row with Python's own numbers in place of NumPy's, fit for JSON."""
+    return {name: value.item() if hasattr(value, "item") else value for name, value in row.items()}

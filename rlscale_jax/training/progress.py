@@ -39,6 +39,7 @@ class Progress:
         if terminal or not sys.stderr.isatty():
             print(text, file=sys.stderr, flush=True)
         if self._log_path:
+            self._log_path.parent.mkdir(parents=True, exist_ok=True)
             with self._log_path.open("a") as file:
                 file.write(f"{time.strftime('%H:%M:%S')} {text}\n")
 

@@ -1,29 +1,35 @@
 """What a run holds while it runs: model, tokenizer, problems, reward pool, compiled programs."""
 
 import contextlib
+import dataclasses
+import functools
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh
 
 from rlscale_jax import models, sampler, tokenizers
 from rlscale_jax.data.problems import Problem, read_problems
 from rlscale_jax.data.stream import ProblemStream
 from rlscale_jax.evaluation import scoring
-from rlscale_jax.experiment.config import Experiment, to_dict
-from rlscale_jax.models import Architecture, Model, decoder, splash
+from rlscale_jax.experiment.config import Experiment
+from rlscale_jax.models import Architecture, Model, decoder, hosts, splash
+from rlscale_jax.models.fingerprint import fingerprint
 from rlscale_jax.models.mesh import make_mesh
 from rlscale_jax.models.sharding import check_mesh
 from rlscale_jax.rewards import RewardPool
 from rlscale_jax.tokenizers import Tokenizer
 from rlscale_jax.training import batch, update
-from rlscale_jax.training.collect import Collected
+from rlscale_jax.training.collect import Collected, collect
 from rlscale_jax.training.metrics import Row
 from rlscale_jax.training.timing import Stopwatch
+
+Scored = list[list[tuple[jax.Array | None, jax.Array | None]]]  # (old, reference) log-probabilities per micro-batch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +38,8 @@ class Run:
 
     experiment: Experiment
     architecture: Architecture
-    initial: decoder.Params
+    load_initial: Callable[[], decoder.Params]
+    initial_fingerprint: str
     reference: decoder.Params | None
     tokenizer: Tokenizer
     stream: ProblemStream
@@ -41,71 +48,135 @@ class Run:
     programs: update.Programs
     mesh: Mesh | None  # None: one device
     dump_path: pathlib.Path  # where a batch goes that the run stopped at
+    point: Callable[[], None]  # called where the run may be left; raises if it shall be
     watch: Stopwatch = field(default_factory=Stopwatch)
 
-    @property
-    def config_dict(self) -> dict[str, Any]:
-        return to_dict(self.experiment)
-
     def initial_state(self) -> dict[str, Any]:
-        return self.programs.init_state(self.initial)
+        """The initial model with an optimiser's state at zero."""
+        return self.programs.init_state(self.load_initial())
 
     def policy(self, state: dict[str, Any]) -> Model:
         """The state's weights, cast and laid out for the sampler once for all that it generates with them."""
         dtype = jnp.dtype(self.experiment.model.compute_dtype)
         return sampler.lay_out(Model(self.architecture, state["params"]), dtype)
 
-    def update(self, state: dict[str, Any], collected: Collected) -> tuple[dict[str, Any], Row]:
+    def collect(self, policy: Model, step: int) -> Collected:
+        """The rollouts of a step, counted from 1, their grading begun."""
+        problems = self.stream.take(step - 1)
+        config = self.experiment
+        with self.watch("gen"):
+            return collect(
+                policy, problems, config, tokenizer=self.tokenizer, pool=self.pool, step=step, point=self.point
+            )
+
+    def score(self, state: dict[str, Any], collected: Collected) -> Scored:
+        """Old and reference log-probabilities of every micro-batch: device work that needs no rewards.
+
+        Only where groups without signal are dropped does the cut into micro-batches depend on the rewards; there they
+        are waited for.
+        """
+        config = self.experiment.grpo
+        rewards = np.zeros(collected.rollouts.lengths.shape, np.float32)
+        if config.drop_zero_variance:
+            rewards = self._rewards(collected)
+        minibatches = self._placed(self._minibatches(collected, rewards))
+        old, ref = minibatches, minibatches
+        if config.num_minibatches > 1:
+            with self.watch("old_log_prob"):
+                old = jax.block_until_ready(self.programs.with_logprobs(minibatches, old_params=state["params"]))
+        if self.reference is not None:
+            with self.watch("ref"):
+                ref = jax.block_until_ready(self.programs.with_logprobs(minibatches, ref_params=self.reference))
+        return [
+            [(a.old_logprobs, b.ref_logprobs) for a, b in zip(*pair, strict=True)]
+            for pair in zip(old, ref, strict=True)
+        ]
+
+    def update(self, state: dict[str, Any], collected: Collected, scored: Scored) -> tuple[dict[str, Any], Row]:
         """All optimiser updates on one rollout batch.
 
         Raises:
           FloatingPointError: `optimizer.max_nonfinite_steps` updates in a row were not finite.
         """
-        config = self.experiment.grpo
-        whole = batch.make_batch(collected.rollouts, collected.prompts, collected.rewards, config)
-        minibatches = batch.split(whole, config)
-        useful = batch.useful_token_fraction(minibatches)
-        if self.mesh is not None:
-            minibatches = [[batch.place(micro, self.mesh) for micro in minibatch] for minibatch in minibatches]
-        with self.watch("old_log_prob"):
-            old = state["params"] if config.num_minibatches > 1 else None
-            minibatches = self.programs.with_logprobs(minibatches, old_params=old, ref_params=self.reference)
-            jax.block_until_ready(minibatches)
+        rewards = self._rewards(collected)
+        with self.watch("adv"):
+            host = self._minibatches(collected, rewards)
+            minibatches = [
+                [
+                    dataclasses.replace(micro, old_logprobs=old, ref_logprobs=ref)
+                    for micro, (old, ref) in zip(minibatch, logprobs, strict=True)
+                ]
+                for minibatch, logprobs in zip(self._placed(host), scored, strict=True)
+            ]
         with self.watch("update_actor"):
             rows = []
             for minibatch in minibatches:
                 state, row = self.programs.update(state, minibatch)
                 rows.append(row)
-            merged = update.mean_metrics(rows)
-        limit = self.experiment.optimizer.max_nonfinite_steps
-        if merged["actor/nonfinite"] >= limit:
-            batch.dump(whole, self.dump_path)
-            raise FloatingPointError(
-                f"{limit} updates in a row had a loss or gradient that is not finite; the batch is in {self.dump_path}"
-            )
-        return state, {**merged, "perf/useful_tokens": useful}
+            rows = jax.device_get(rows)
+        self._guard([int(row["actor/nonfinite"]) for row in rows], collected, rewards)
+        skipped = sum(row["actor/nonfinite"] > 0 for row in rows)
+        row = update.mean_metrics(rows) | {"actor/skipped_updates": float(skipped)}
+        return state, row | {"perf/useful_tokens": batch.useful_token_fraction(host)}
 
-    def evaluate(self, policy: Model, step: int) -> Iterator[scoring.Score]:
-        """Scores of the held-out set, and of the further suites when they are due."""
-        config = self.experiment.evaluation
+    def _guard(self, nonfinite: Sequence[int], collected: Collected, rewards: np.ndarray) -> None:
+        """Stops a run whose updates are all skipped; `nonfinite` are the skips in a row after each update."""
+        limit = self.experiment.optimizer.max_nonfinite_steps
+        if max(nonfinite) < limit:
+            return
+        if hosts.is_first():
+            whole = batch.make_batch(collected.rollouts, collected.prompts, rewards, self.experiment.grpo)
+            batch.dump(whole, self.dump_path)
+        raise FloatingPointError(
+            f"{limit} updates in a row had a loss or gradient that is not finite; the batch is in {self.dump_path}"
+        )
+
+    def _rewards(self, collected: Collected) -> np.ndarray:
+        with self.watch("reward"):
+            return collected.rewards
+
+    def _minibatches(self, collected: Collected, rewards: np.ndarray) -> list[list[batch.RolloutBatch]]:
+        config = self.experiment.grpo
+        return batch.split(batch.make_batch(collected.rollouts, collected.prompts, rewards, config), config)
+
+    def _placed(self, minibatches: list[list[batch.RolloutBatch]]) -> list[list[batch.RolloutBatch]]:
+        if self.mesh is None:
+            return minibatches
+        return [[batch.place(micro, self.mesh) for micro in minibatch] for minibatch in minibatches]
+
+    def evaluate(self, policy: Model, step: int) -> list[scoring.Score]:
+        """Scores of the held-out set, and of the further suites when they are due; one is graded as the next begins."""
+        config, wave = self.experiment.evaluation, self.experiment.sampling.wave_sequences
         last = step in (0, self.experiment.num_steps)
         every = config.suites_every_steps
-        for source, problems in self.suites.items():
-            if source == "heldout" or last or (every and step % every == 0):
-                yield scoring.score(
-                    policy,
-                    problems,
-                    source=source,
-                    tokenizer=self.tokenizer,
-                    pool=self.pool,
-                    config=config,
-                    seed=self.experiment.seed,
-                    step=step,
-                )
+        scorer = scoring.Scorer(
+            model=policy,
+            tokenizer=self.tokenizer,
+            pool=self.pool,
+            config=config,
+            seed=self.experiment.seed,
+            step=step,
+            wave_sequences=wave and max(wave, config.num_samples),  # groups enter whole
+            point=self.point,
+        )
+        with self.watch("testing"):
+            pending = [
+                scorer.start(problems, source=source)
+                for source, problems in self.suites.items()
+                if source == "heldout" or last or (every and step % every == 0)
+            ]
+            with self.watch("testing_reward"):
+                return [one.result() for one in pending]
 
 
 @contextlib.contextmanager
-def opened(experiment: Experiment, directory: pathlib.Path, devices: Sequence[Any] | None = None) -> Iterator[Run]:
+def opened(
+    experiment: Experiment,
+    directory: pathlib.Path,
+    devices: Sequence[Any] | None = None,
+    *,
+    point: Callable[[], None] = lambda: None,
+) -> Iterator[Run]:
     """Loads everything, checks that it fits together, and closes the reward pool at the end.
 
     `devices` (all, by default) are laid out as `experiment.mesh` says; the mesh is set while the run is open.
@@ -119,13 +190,17 @@ def opened(experiment: Experiment, directory: pathlib.Path, devices: Sequence[An
         check_mesh(models.load_architecture(experiment.model.path), mesh)
     tokenizer = tokenizers.load(experiment.model.path)
     stream, suites = _stream(experiment, tokenizer), _suites(experiment)
-    model = models.load_pretrained(experiment.model.path, dtype=jnp.dtype(experiment.model.param_dtype), mesh=mesh)
+    load = functools.partial(
+        models.load_pretrained, experiment.model.path, dtype=jnp.dtype(experiment.model.param_dtype), mesh=mesh
+    )
+    model = load()
     _check_vocabulary(experiment.model.path, tokenizer, model.architecture)
     with jax.set_mesh(mesh) if mesh else contextlib.nullcontext(), _reward_pool(experiment) as pool:
         yield Run(
             experiment=experiment,
             architecture=model.architecture,
-            initial=model.params,
+            load_initial=_once_then(model.params, lambda: load().params),
+            initial_fingerprint=fingerprint(model.params),
             reference=_reference(model, experiment),
             tokenizer=tokenizer,
             stream=stream,
@@ -134,7 +209,14 @@ def opened(experiment: Experiment, directory: pathlib.Path, devices: Sequence[An
             programs=_programs(model.architecture, experiment),
             mesh=mesh,
             dump_path=directory / "nonfinite_batch.npz",
+            point=point,
         )
+
+
+def _once_then(first: decoder.Params, load: Callable[[], decoder.Params]) -> Callable[[], decoder.Params]:
+    """Hands out what is loaded already, to be donated, and after that loads anew."""
+    waiting = [first]
+    return lambda: waiting.pop() if waiting else load()
 
 
 def _programs(architecture: Architecture, experiment: Experiment) -> update.Programs:

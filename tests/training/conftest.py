@@ -2,6 +2,7 @@
 
 import importlib.util
 import pathlib
+import shutil
 
 import pytest
 
@@ -18,6 +19,22 @@ def _load(name: str):
 @pytest.fixture(scope="session")
 def tiny():
     return _load("tiny")
+
+
+@pytest.fixture(scope="session")
+def pod():
+    return _load("pod")
+
+
+@pytest.fixture(scope="session")
+def fake_bucket():
+    return _load("fake_bucket")
+
+
+@pytest.fixture
+def copy_run():
+    """Copies a run's directory; two runs may then go on from one."""
+    return shutil.copytree
 
 
 @pytest.fixture(scope="session")

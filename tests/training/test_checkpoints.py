@@ -1,6 +1,7 @@
 """Saves and restores: donated buffers, damaged checkpoints, retention."""
 
 import functools
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -71,6 +72,50 @@ def test_a_damaged_newest_checkpoint_is_set_aside_for_the_one_before(tmp_path, d
     np.testing.assert_array_equal(restored["params"]["w"], advance(fresh_state())["params"]["w"])
     assert list((tmp_path / "damaged").iterdir())
     again.close()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_checkpoint_with_one_changed_byte_is_not_taken_for_what_was_saved(tmp_path, seed):
+    """Wherever the byte lies: the state that is restored is one that was saved."""
+    saves, states = opened(tmp_path), [fresh_state()]
+    for step in (1, 2):
+        states.append(advance(jax.tree.map(jnp.copy, states[-1])))
+        saves.save(step, states[-1], {})
+    saves.close()
+    files = sorted(p for p in (tmp_path / "checkpoints" / "2").rglob("*") if p.is_file() and "d" in p.parts)
+    path = max(files, key=lambda p: p.stat().st_size)
+    data = bytearray(path.read_bytes())
+    place = np.random.default_rng(seed).integers(len(data) // 4, 3 * len(data) // 4)
+    data[place] ^= 0x10
+    path.write_bytes(data)
+    again = opened(tmp_path)
+    restored, meta = again.restore(checkpoints.abstract(fresh_state()))
+    np.testing.assert_array_equal(restored["params"]["w"], states[meta["step"]]["params"]["w"])
+    again.close()
+
+
+def test_the_best_are_kept_beside_the_last(tmp_path):
+    saves, state = opened(tmp_path, keep_last=1, keep_best=2, keep_every=5), fresh_state()
+    for step, loss in enumerate([0.9, 0.2, None, 0.5, 0.6, 0.1, 0.7, None], 1):
+        saves.save(step, state, {}, test_loss=loss)
+    saves.close()
+    assert sorted(int(p.name) for p in (tmp_path / "checkpoints").iterdir()) == [2, 5, 6, 8]
+    again = opened(tmp_path, keep_last=1, keep_best=1, keep_every=5)  # the losses are read back from the disk
+    again.save(9, state, {}, test_loss=0.8)
+    again.close()
+    assert sorted(int(p.name) for p in (tmp_path / "checkpoints").iterdir()) == [5, 6, 9]
+
+
+def test_leftovers_of_a_killed_save_are_removed(tmp_path):
+    saves = opened(tmp_path)
+    saves.save(1, fresh_state(), {})
+    saves.close()
+    shutil.copytree(tmp_path / "checkpoints" / "1", tmp_path / "checkpoints" / "2.orbax-checkpoint-tmp")
+    again = opened(tmp_path)
+    assert again.restore(checkpoints.abstract(fresh_state()))[1]["step"] == 1
+    again.save(2, fresh_state(), {})
+    again.close()
+    assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir()) == ["1", "2"]
 
 
 def test_a_relative_directory_will_do(tmp_path, monkeypatch):

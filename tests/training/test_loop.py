@@ -1,16 +1,20 @@
 """A whole run: its records, resume after an interruption, and what it refuses."""
 
+import importlib.machinery
 import json
 import os
 import pathlib
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import time
+import types
 
 import jax
 import pytest
+from tensorboardX.proto import event_pb2
 
 from rlscale_jax.experiment.config import to_dict
 from rlscale_jax.experiment.records import RecordFile
@@ -47,19 +51,93 @@ def test_a_run_records_every_step_once(finished):
 
 
 def test_metrics_carry_the_names_that_users_know(finished):
+    """All of them, in the last step's row, which has an evaluation."""
     expected = {
         *("critic/rewards/mean", "actor/pg_loss", "actor/kl_loss", "actor/ppo_kl", "actor/pg_clipfrac"),
         *("actor/pg_clipfrac_lower", "actor/entropy", "actor/grad_norm", "actor/lr", "frac_reward_zero_std"),
         *(f"response_length/{part}" for part in ("mean", "max", "min", "clip_ratio")),
-        *(f"prompt_length/{part}" for part in ("mean", "max", "min")),
+        *(f"prompt_length/{part}" for part in ("mean", "max", "min", "clip_ratio")),
         *(f"training/rollout_probs_diff_{part}" for part in ("mean", "max", "std")),
-        *("perf/total_num_tokens", "perf/time_per_step", "perf/throughput", "val-core/heldout/acc/mean@1"),
-        *(f"timing_s/{part}" for part in ("gen", "reward", "old_log_prob", "update_actor", "testing", "step")),
+        *(f"perf/{part}" for part in ("total_num_tokens", "time_per_step", "throughput", "mfu/actor", "wait_share")),
+        *(f"timing_s/{part}" for part in ("gen", "reward", "old_log_prob", "ref", "adv", "update_actor")),
+        *("timing_s/testing", "timing_s/step", "val-core/heldout/acc/mean@1"),
         *(f"scaling/{part}" for part in ("samples", "tokens", "flops_paper", "flops_total", "n_nominal")),
         *("scaling/n_nonembed", "scaling/test_loss", "scaling/test_loss_se"),
         *(f"reward/{status}_rate" for status in ("unboxed", "timeout", "parse_fail")),
     }
-    assert expected <= rows(finished)[-1].keys()
+    last = rows(finished)[-1]
+    assert expected <= last.keys()
+    assert 0 < last["perf/mfu/actor"] < 1 and 0 <= last["perf/wait_share"] < 1
+    parts = ("gen", "reward", "old_log_prob", "ref", "adv", "update_actor", "testing")
+    assert sum(last[f"timing_s/{part}"] for part in parts) <= last["timing_s/step"]
+
+
+def test_the_first_row_says_that_sampler_and_trainer_hold_the_same_weights(finished):
+    first = rows(finished)[0]
+    assert first["fingerprint/sampler"] == first["fingerprint/trainer"] and len(first["fingerprint/sampler"]) == 16
+    assert first["fingerprint/trainer"] in (finished / "log.txt").read_text()
+
+
+def test_tensorboard_has_what_the_records_have(finished):
+    told = dict(board(finished))
+    for row in rows(finished):
+        for name in ("scaling/test_loss", "critic/rewards/mean", "perf/mfu/actor"):
+            if name in row:
+                assert told[row["step"]][name] == pytest.approx(row[name])
+
+
+def board(directory):
+    """(step, {name: value}) of a run's TensorBoard file: records of length, checksum, event, checksum."""
+    (path,) = (directory / "tensorboard").iterdir()
+    data, place, steps = path.read_bytes(), 0, {}
+    while place < len(data):
+        (length,) = struct.unpack("<Q", data[place : place + 8])
+        event = event_pb2.Event.FromString(data[place + 12 : place + 12 + length])
+        place += 16 + length
+        steps.setdefault(event.step, {}).update({value.tag: value.simple_value for value in event.summary.value})
+    return steps.items()
+
+
+def test_weights_and_biases_when_asked_for(tiny, tiny_assets, tmp_path, monkeypatch):
+    told = []
+
+    class FakeRun:
+        def log(self, row, step):
+            told.append((step, row))
+
+        def finish(self):
+            told.append("finished")
+
+    fake = types.ModuleType("wandb")
+    fake.__spec__ = importlib.machinery.ModuleSpec("wandb", None)
+    fake.init = lambda **settings: told.append(settings) or FakeRun()
+    monkeypatch.setitem(sys.modules, "wandb", fake)
+    train(ready(tiny, tiny_assets, num_steps=1, wandb_project="scaling"), tmp_path)
+    settings, *logged, last = told
+    assert (settings["project"], settings["id"], settings["resume"]) == ("scaling", "tiny_s0", "allow")
+    assert settings["config"]["grpo"]["group_size"] == 4
+    assert [step for step, _ in logged] == [0, 1] and last == "finished"
+    assert logged[1][1]["critic/rewards/mean"] == rows(tmp_path)[1]["critic/rewards/mean"]
+
+
+def test_weights_and_biases_that_is_not_installed_is_said_at_once(tiny, tmp_path):
+    with pytest.raises(ValueError, match="pip install wandb"):
+        train(tiny.experiment(wandb_project="scaling"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_chosen_steps_are_traced(tiny, tiny_assets, tmp_path):
+    experiment = ready(tiny, tiny_assets, num_steps=2)
+    loop.train(experiment, tmp_path, devices=jax.devices()[:1], profile=[2])
+    (trace,) = (tmp_path / "profile").rglob("*.xplane.pb")
+    assert trace.stat().st_size > 10_000
+
+
+def test_the_best_checkpoint_is_kept(finished):
+    """Beside the last two. Of the steps that were saved (2, 4, 5) and have a test loss."""
+    losses = {row["step"]: row["scaling/test_loss"] for row in rows(finished) if row["step"] in (2, 4, 5)}
+    best = min(losses, key=lambda step: (losses[step], -step))
+    assert {int(path.name) for path in (finished / "checkpoints").iterdir()} == {4, 5, best}
 
 
 def test_outcomes_and_test_loss_agree(finished):

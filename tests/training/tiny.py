@@ -47,6 +47,11 @@ def experiment(**changes) -> Experiment:
     )
 
 
+def get_config() -> Experiment:
+    """For commands: --config=tests/training/tiny.py"""
+    return experiment()
+
+
 def without_times(rows: list[dict]) -> list[dict]:
     """Metrics that must not depend on when or how fast a run ran."""
     return [{k: v for k, v in row.items() if not k.startswith(("timing_s/", "perf/"))} for row in rows]
