@@ -4,9 +4,10 @@
 #   launch/rehearse.sh RUN --config=configs/ladder_cpu.py:d24 --workdir=runs/rehearsal [--hosts=2] [--devices=4]
 #                      [--preempt=SECONDS] [-- further flags of rlscale_jax.train]
 #
-# Hosts find each other by jax.distributed on loopback, reductions go over gloo. --preempt gives all of them SIGTERM
-# after so many seconds, once, as the cloud does, and starts them again: the run goes on from what it saved. Python is
-# $PYTHON, else .venv's, else python3. Status 0: the run is done; 4: a host failed (WORKDIR/hosts/N holds its log).
+# Hosts find each other by jax.distributed on loopback, reductions go over gloo. --preempt gives all of them SIGTERM so
+# many seconds after the first record, once, as the cloud does, and starts them again: the run goes on from what it
+# saved. Python is $PYTHON, else .venv's, else python3. Status 0: the run is done; 4: a host failed (its log is under
+# WORKDIR/hosts).
 
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -65,13 +66,14 @@ start() {
   each start "$workdir/launch/$run" "--config=$config" "--workdir=$workdir" ${flags[@]+"${flags[@]}"}
 }
 
-follow() { # prints done or failed, or preempted after that many seconds
-  local states limit=$1 began=$SECONDS
+follow() { # prints done or failed, or preempted that many seconds after the first record
+  local states limit=$1 began=""
   while sleep 0.5; do
     states=$(each status)
     if grep -qE ' (failed|absent)$' <<<"$states"; then echo failed && return; fi
     if (($(grep -c ' done$' <<<"$states") == hosts)); then echo 'done' && return; fi
-    if ((limit && SECONDS - began >= limit)); then echo preempted && return; fi
+    [[ $began ]] || ! compgen -G "$workdir/runs/*/metrics.jsonl" >/dev/null || began=$SECONDS
+    if ((limit)) && [[ $began ]] && ((SECONDS - began >= limit)); then echo preempted && return; fi
   done
 }
 
@@ -85,7 +87,7 @@ trap 'each stop; exit 4' INT TERM
 start
 outcome=$(follow "$preempt")
 if [[ $outcome == preempted ]]; then
-  echo "$run: SIGTERM to all hosts after $preempt s"
+  echo "$run: preempted, and started again"
   each stop
   start
   outcome=$(follow 0)

@@ -36,6 +36,8 @@ def main(_) -> None:
         loop.train(experiment, run_dir, profile=[int(step) for step in PROFILE.value])
     except stops.Stopped as stopped:
         sys.exit(stopped.status)
+    except FileNotFoundError:  # something that the user named; told as such
+        raise
     except (OSError, FloatingPointError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)

@@ -1,4 +1,4 @@
-"""Grades groups of answers as they end, behind the sampler's back, each host its share of the prompts."""
+"""Grades groups of answers as they end, behind the sampler; each host its share."""
 
 import dataclasses
 import functools

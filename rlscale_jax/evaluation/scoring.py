@@ -1,4 +1,4 @@
-"""Scores a model on a problem set: one sampled answer (or n) to each problem, graded, with its error.
+"""Scores a model on a problem set: n sampled answers a problem, graded, with error.
 
 The same `Scorer` evaluates during training and in `python -m rlscale_jax.evaluate`: it samples, hands the answers to
 the reward pool, and whoever needs the score waits for it (or samples the next problems meanwhile).

@@ -1,4 +1,4 @@
-"""Metric records: append-only JSONL, one flushed row per step, cut back to a checkpoint when a run resumes."""
+"""Metric records: append-only JSONL, a row a step, cut to a checkpoint on resume."""
 
 import json
 import math

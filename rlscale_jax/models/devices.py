@@ -1,4 +1,4 @@
-"""How fast the devices at hand can multiply: published peaks of accelerators, a measurement on anything else."""
+"""How fast the devices at hand multiply: published peaks, or a measurement."""
 
 import functools
 import time

@@ -1,4 +1,4 @@
-"""A fingerprint of arrays: stands for every bit of them, however they lie on devices and whoever holds them.
+"""A fingerprint of arrays: every bit counts, where they lie and who holds them does not.
 
 A trainer's parameters (layers stacked) and a sampler's copy of them (a list of layers, cast) have the same fingerprint
 when they are the same weights; so have a state that is saved and the state that is read back.

@@ -1,4 +1,4 @@
-"""What the hosts of a pod tell each other: one decides and all know it, each does a share and all have the whole.
+"""What hosts tell each other: one decides and all know, each does a share of the work.
 
 All hosts run the same program on the same data, so that most of it needs no talk. What a disk holds, or a grading
 process answers, one host may know alone. Every function here is called by all hosts at the same place of the program;

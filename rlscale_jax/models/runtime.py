@@ -1,4 +1,4 @@
-"""Sets up the JAX runtime of a command: the persistent compilation cache, and the hosts of a pod."""
+"""Sets up the JAX runtime of a command: the compilation cache, the hosts of a pod."""
 
 import os
 import pathlib

@@ -94,8 +94,9 @@ class Engine:
         new = np.flatnonzero(ended & ~self.reported)
         self.reported = ended
         sequences = _sequences_of(new, num_samples)
-        tokens = self.ledger.tokens[sequences].reshape(len(new), num_samples, -1)
-        lengths = self.ledger.lengths[sequences].reshape(len(new), num_samples)
+        shape = len(new), num_samples
+        tokens = self.ledger.tokens[sequences].reshape(*shape, self.ledger.tokens.shape[1])
+        lengths = self.ledger.lengths[sequences].reshape(shape)
         self.request.between_segments(Finished(prompts=new, tokens=tokens, lengths=lengths))
 
     def _check_memory(self) -> None:

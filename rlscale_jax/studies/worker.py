@@ -8,7 +8,7 @@ import sys
 
 from rlscale_jax.experiment.config import experiment_from_dict
 from rlscale_jax.models import runtime
-from rlscale_jax.training import assets, loop
+from rlscale_jax.training import assets, loop, stops
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
@@ -23,7 +23,10 @@ def main(directory: pathlib.Path, assets_dir: pathlib.Path) -> None:
     _die_with_the_study()
     experiment = experiment_from_dict(json.loads((directory / "study_config.json").read_text()))
     runtime.start()
-    loop.train(assets.ensure(experiment, assets_dir, log_path=directory / "log.txt"), directory)
+    try:
+        loop.train(assets.ensure(experiment, assets_dir, log_path=directory / "log.txt"), directory)
+    except stops.Stopped as stopped:  # it has said so in the log
+        sys.exit(stopped.status)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Checkpoints of a run: asynchronous, atomic, kept by policy, and the newest whole one found again.
+"""Checkpoints: asynchronous, atomic, kept by policy; the newest whole one is found again.
 
 A checkpoint at `RUN/checkpoints/STEP` holds two items: `state` (params, optimiser state, counters on the device, with
 their shardings) and `meta` (JSON: step, which is also the data cursor, host counters, config, fingerprints of the

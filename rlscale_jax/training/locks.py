@@ -1,4 +1,4 @@
-"""Makes a directory once, whoever asks first: other processes wait, a killed maker leaves nothing half-made."""
+"""Makes a directory once, whoever asks first; a killed maker leaves nothing half-made."""
 
 import contextlib
 import fcntl

@@ -1,4 +1,4 @@
-"""One run: rollouts, update, evaluation, records, checkpoints, from wherever the last attempt stopped.
+"""One run: rollouts, update, evaluation, records, from wherever the last attempt stopped.
 
 Everything random is keyed by (seed, step), so a run that was killed and goes on writes the same numbers as one that
 was not. On several hosts all run this program; the first one writes the records, all write the checkpoints.
@@ -15,7 +15,6 @@ import jax
 
 from rlscale_jax.experiment.config import Experiment, to_dict
 from rlscale_jax.models import Model, hosts
-from rlscale_jax.models.devices import peak_flops
 from rlscale_jax.models.fingerprint import fingerprint
 from rlscale_jax.training import checkpoints, metrics, run, tracking
 from rlscale_jax.training.metrics import Counters
@@ -44,7 +43,7 @@ def train(
     """
     rundir = RunDir(directory)
     tracking.check(experiment)
-    with Stops() as stops, rundir.held(experiment):
+    with rundir.held(experiment), Stops() as stops:
         if hosts.from_first(lambda: rundir.begin(experiment)):
             return
         with run.opened(experiment, rundir.local, devices, point=stops.point) as parts:
@@ -107,7 +106,7 @@ def _advance(parts: run.Run, now: Position, log: RunLog) -> None:
     row |= metrics.scaling_row(now.counters, experiment, architecture)
     row |= parts.watch.take() | {"timing_s/step": time.perf_counter() - now.began}
     spent = now.counters.flops_total - before.flops_total
-    row |= metrics.performance_row(collected, row, architecture, step_flops=spent, peak_flops=peak_flops())
+    row |= metrics.performance_row(collected, row, architecture, step_flops=spent, peak_flops=parts.peak_flops)
     now.row = metrics.plain(row)
     log.rollouts(now.step, collected)
 
@@ -141,7 +140,7 @@ def _restore(parts: run.Run, saves: checkpoints.RunCheckpoints) -> Position:
     state, restored = parts.initial_state(), None
     if saves.steps():
         shapes = checkpoints.abstract(state)
-        jax.tree.map(jax.Array.delete, state)  # two states at a time may not fit
+        jax.tree.map(lambda a: a.delete(), state)  # two states at a time may not fit
         restored = saves.restore(shapes)
         state = restored[0] if restored else parts.initial_state()
     if restored is None:

@@ -1,4 +1,4 @@
-"""What a step's metrics row holds: rewards, lengths, scaling counters, evaluation, by the field's usual names."""
+"""A step's metrics row: rewards, lengths, speed, scaling counters, evaluation."""
 
 from collections import Counter
 from dataclasses import asdict, dataclass

@@ -1,4 +1,4 @@
-"""A local directory and its copy in a bucket: files there can be replaced, but not appended to.
+"""A local directory and its copy in a bucket, where nothing can be appended to.
 
 What a run appends to lies on the local disk; the copy is renewed from time to time, and fetched where the run goes on
 on another machine.

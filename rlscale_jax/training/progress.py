@@ -1,4 +1,4 @@
-"""Progress of a long job: a live line on a terminal, plain lines in a log file, with the time left."""
+"""Progress of a long job: a live line, or plain lines in a log, with the time left."""
 
 import pathlib
 import sys
@@ -37,7 +37,8 @@ class Progress:
     def say(self, text: str, *, terminal: bool = True) -> None:
         """One plain line to the log file, and to the output unless a live line already shows it."""
         if terminal or not sys.stderr.isatty():
-            print(text, file=sys.stderr, flush=True)
+            fresh = "\r\x1b[2K" if sys.stderr.isatty() else ""
+            print(f"{fresh}{text}", file=sys.stderr, flush=True)
         if self._log_path:
             self._log_path.parent.mkdir(parents=True, exist_ok=True)
             with self._log_path.open("a") as file:

@@ -1,4 +1,4 @@
-"""Provides a run with its assets wherever it lives: on a disk, in a bucket, on one host or several."""
+"""Provides a run with its assets wherever it lives: disk or bucket, one host or several."""
 
 import json
 import os

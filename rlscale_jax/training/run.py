@@ -19,6 +19,7 @@ from rlscale_jax.data.stream import ProblemStream
 from rlscale_jax.evaluation import scoring
 from rlscale_jax.experiment.config import Experiment
 from rlscale_jax.models import Architecture, Model, decoder, hosts, splash
+from rlscale_jax.models import devices as devices_at_hand
 from rlscale_jax.models.fingerprint import fingerprint
 from rlscale_jax.models.mesh import make_mesh
 from rlscale_jax.models.sharding import check_mesh
@@ -48,6 +49,7 @@ class Run:
     programs: update.Programs
     mesh: Mesh | None  # None: one device
     dump_path: pathlib.Path  # where a batch goes that the run stopped at
+    peak_flops: float  # of all devices together, per second
     point: Callable[[], None]  # called where the run may be left; raises if it shall be
     watch: Stopwatch = field(default_factory=Stopwatch)
 
@@ -80,13 +82,14 @@ class Run:
         if config.drop_zero_variance:
             rewards = self._rewards(collected)
         minibatches = self._placed(self._minibatches(collected, rewards))
+        programs = self.programs
         old, ref = minibatches, minibatches
-        if config.num_minibatches > 1:
-            with self.watch("old_log_prob"):
-                old = jax.block_until_ready(self.programs.with_logprobs(minibatches, old_params=state["params"]))
-        if self.reference is not None:
-            with self.watch("ref"):
-                ref = jax.block_until_ready(self.programs.with_logprobs(minibatches, ref_params=self.reference))
+        with self.watch("old_log_prob"):
+            if config.num_minibatches > 1:
+                old = jax.block_until_ready(programs.with_logprobs(minibatches, old_params=state["params"]))
+        with self.watch("ref"):
+            if self.reference is not None:
+                ref = jax.block_until_ready(programs.with_logprobs(minibatches, ref_params=self.reference))
         return [
             [(a.old_logprobs, b.ref_logprobs) for a, b in zip(*pair, strict=True)]
             for pair in zip(old, ref, strict=True)
@@ -195,6 +198,7 @@ def opened(
     )
     model = load()
     _check_vocabulary(experiment.model.path, tokenizer, model.architecture)
+    peak = devices_at_hand.peak_flops()
     with jax.set_mesh(mesh) if mesh else contextlib.nullcontext(), _reward_pool(experiment) as pool:
         yield Run(
             experiment=experiment,
@@ -209,6 +213,7 @@ def opened(
             programs=_programs(model.architecture, experiment),
             mesh=mesh,
             dump_path=directory / "nonfinite_batch.npz",
+            peak_flops=peak,
             point=point,
         )
 

@@ -1,4 +1,4 @@
-"""A run's directory, local or in a bucket: its resolved config, whether it may go on, and whether it is finished.
+"""A run's directory, local or in a bucket: its config, may it go on, is it finished.
 
 In a bucket (gs://...) checkpoints are written directly; everything else lies in a local copy and is copied there from
 time to time, always before a checkpoint is begun, so that the rows up to a checkpoint are there when it is.

@@ -1,4 +1,4 @@
-"""What a run writes for people and later programs: rows, outcomes, samples, log lines, dashboards. First host only."""
+"""What a run writes: rows, outcomes, samples, log lines, dashboards. First host only."""
 
 from rlscale_jax.evaluation.scoring import Score
 from rlscale_jax.experiment.config import Experiment

@@ -1,4 +1,4 @@
-"""Dashboards beside the JSONL records: TensorBoard always, Weights & Biases when it is installed and asked for."""
+"""Dashboards beside the records: TensorBoard, and Weights & Biases when asked for."""
 
 import importlib
 import importlib.util

@@ -22,9 +22,15 @@ def environment(num_devices: int) -> dict[str, str]:
 
 
 def start(
-    num_hosts: int, num_devices: int, workdir: pathlib.Path, *flags: str, workdir_flag: str = "", own_scratch=None
+    num_hosts: int,
+    num_devices: int,
+    workdir: pathlib.Path,
+    *flags: str,
+    config: str = "tests/training/tiny.py",
+    workdir_flag: str = "",
+    own_scratch: pathlib.Path | None = None,
 ) -> list[subprocess.Popen]:
-    """`num_hosts` processes of rlscale_jax.train on the tiny config; their output goes to WORKDIR/host_N.txt.
+    """`num_hosts` processes of rlscale_jax.train; their output goes to WORKDIR/host_N.txt.
 
     `workdir_flag`: a bucket to run in instead of WORKDIR; `own_scratch`: where each host gets a disk of its own.
     """
@@ -33,7 +39,7 @@ def start(
         port = free.getsockname()[1]
     workdir.mkdir(parents=True, exist_ok=True)
     place = workdir_flag or workdir
-    command = [sys.executable, "-m", "rlscale_jax.train", "--config=tests/training/tiny.py", f"--workdir={place}"]
+    command = [sys.executable, "-m", "rlscale_jax.train", f"--config={config}", f"--workdir={place}"]
     processes = []
     for index in range(num_hosts):
         joining = {"RLSCALE_COORDINATOR": f"127.0.0.1:{port}", "RLSCALE_NUM_PROCESSES": str(num_hosts)}
