@@ -5,13 +5,12 @@ import pytest
 
 from rlscale_jax.sampler import generate
 
-SETTINGS = {"num_samples": 2, "max_new_tokens": 70, "temperature": 1.0, "eos_ids": (5, 9), "seed": 11}
+SETTINGS = {"num_samples": 2, "max_new_tokens": 40, "temperature": 1.0, "eos_ids": (5, 9), "seed": 11}
 
 
-@pytest.mark.parametrize("wave", [0, 4])
-def test_each_group_is_told_once_with_its_tokens(model, prompts, wave):
+def test_each_group_is_told_once_with_its_tokens(model, prompts):
     reports = []
-    rollouts = generate(model, prompts, wave_sequences=wave, between_segments=reports.append, **SETTINGS)
+    rollouts = generate(model, prompts, wave_sequences=4, between_segments=reports.append, **SETTINGS)
     told = np.concatenate([report.prompts for report in reports])
     assert sorted(told) == list(range(len(prompts)))
     for report in reports:
@@ -25,4 +24,4 @@ def test_what_it_raises_ends_the_rollout(model, prompts):
         raise InterruptedError
 
     with pytest.raises(InterruptedError):
-        generate(model, prompts, between_segments=leave, **SETTINGS)
+        generate(model, prompts, wave_sequences=4, between_segments=leave, **SETTINGS)
