@@ -14,7 +14,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from rlscale_jax import models, sampler, tokenizers
-from rlscale_jax.data.problems import Problem, read_problems
+from rlscale_jax.data.problems import Problem
 from rlscale_jax.data.stream import ProblemStream
 from rlscale_jax.evaluation import scoring
 from rlscale_jax.experiment.config import Experiment
@@ -25,7 +25,7 @@ from rlscale_jax.models.mesh import make_mesh
 from rlscale_jax.models.sharding import check_mesh
 from rlscale_jax.rewards import RewardPool
 from rlscale_jax.tokenizers import Tokenizer
-from rlscale_jax.training import batch, update
+from rlscale_jax.training import batch, problem_sets, update
 from rlscale_jax.training.collect import Collected, collect
 from rlscale_jax.training.metrics import Row
 from rlscale_jax.training.timing import Stopwatch
@@ -192,7 +192,8 @@ def opened(
     if mesh is not None:
         check_mesh(models.load_architecture(experiment.model.path), mesh)
     tokenizer = tokenizers.load(experiment.model.path)
-    stream, suites = _stream(experiment, tokenizer), _suites(experiment)
+    stream = problem_sets.training_stream(experiment, tokenizer)
+    suites = problem_sets.evaluation_sets(experiment, tokenizer)
     load = functools.partial(
         models.load_pretrained, experiment.model.path, dtype=jnp.dtype(experiment.model.param_dtype), mesh=mesh
     )
@@ -253,30 +254,3 @@ def _reward_pool(experiment: Experiment) -> RewardPool:
         verifier=experiment.data.verifier,
         allow_weak_sandbox=experiment.allow_weak_sandbox,
     )
-
-
-def _stream(experiment: Experiment, tokenizer: Tokenizer) -> ProblemStream:
-    stream = ProblemStream(
-        read_problems(experiment.data.train),
-        experiment.data,
-        prompts_per_step=experiment.grpo.prompts_per_step,
-        seed=experiment.seed,
-        token_length=lambda problem: len(tokenizer.render(problem.messages)),
-    )
-    if stream.num_steps < experiment.num_steps:
-        raise ValueError(
-            f"num_steps = {experiment.num_steps}, but {stream.num_items} problems, {experiment.grpo.prompts_per_step} "
-            f"a step, fill only {stream.num_steps} steps; lower num_steps or raise data.reuse_factor"
-        )
-    return stream
-
-
-def _suites(experiment: Experiment) -> dict[str, tuple[Problem, ...]]:
-    """Problem sets by name: the held-out set first, then `evaluation.suites`."""
-    paths = {"heldout": experiment.data.heldout}
-    for entry in filter(None, experiment.evaluation.suites.split(",")):
-        name, separator, path = entry.partition("=")
-        if not separator:
-            raise ValueError(f"evaluation.suites: {entry!r} is not name=path")
-        paths[name] = path
-    return {name: read_problems(path) for name, path in paths.items()}

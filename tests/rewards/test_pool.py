@@ -51,6 +51,12 @@ def test_hanging_and_crashing_items_are_counted_and_the_pool_goes_on(own_verifie
     assert [v.status for v in again] == ["ok"] * 3
 
 
+def test_a_verifier_may_be_a_function_of_a_module(own_verifier, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with rewards.RewardPool(1, verifier="mine:grade") as pool:
+        assert [v.correct for v in pool.submit([("mine", "a", "a"), ("mine", "a", "b")]).result(30)] == [True, False]
+
+
 def test_nothing_is_left_running(own_verifier):
     before = set(children())
     with rewards.RewardPool(2, verifier=own_verifier) as pool:
