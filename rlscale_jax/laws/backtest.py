@@ -61,7 +61,7 @@ def backtest(curves: Curves, *, shares: Sequence[float] = SHARES, confidence: fl
 def _one(name, seed, share, num, log_x, loss, trials, confidence) -> Backtest:
     end = max(3, round(END_SHARE * len(loss)))
     came, horizon = float(loss[-end:].mean()), float(log_x[-end:].mean())
-    points = np.stack([10 ** log_x[:num], loss[:num]], 1)
+    points = list(zip(10 ** log_x[:num], loss[:num], strict=True))
     found = forecast(points, 10**horizon, confidence=confidence, trials=float(np.median(trials)))
     k, level = lines(log_x[:num], loss[:num], np.ones(num))
     return Backtest(

@@ -146,6 +146,8 @@ def _as_region(fit: Fit, theta: np.ndarray, over: Sequence[str], factor: np.ndar
     at = _coordinates(fit, fit.theta[None])
     theta = _theta(fit, at + factor * (_coordinates(fit, theta) - at))
     basis = f"bootstrap over {' and '.join(over)}, {len(theta)} replicates"
+    if "steps" in over:
+        basis += " (blocks of the residuals: how much runs differ is left out)"
     return Region(theta=theta, kind="draws", confidence=fit.region.confidence, basis=basis, cut=cut)
 
 

@@ -37,7 +37,7 @@ class Decision:
 
     def to_json(self) -> dict:
         """Plain numbers; what is not finite becomes null."""
-        return _plain(dataclasses.asdict(self))
+        return {name: _plain(value) for name, value in dataclasses.asdict(self).items()}
 
 
 def decide(fit: Fit, *, budget: float, target_loss: float) -> Decision:

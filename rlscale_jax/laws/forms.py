@@ -62,12 +62,13 @@ def fit_form(
         raise ValueError(f"objective {objective!r} is not one of {', '.join(OBJECTIVES)}")
     protocol = Protocol(name=protocol) if isinstance(protocol, str) else protocol
     fitted, held = split(load(curves, resource), protocol)
+    rows = [row for row in range(len(held.n)) if held.mask[row].any()]
     parts = (_decomposition if law == "decomposition" else _sigmoid)(fitted, held, objective, protocol)
     actual, predicted = _all_points(fitted, parts["loss"])
     return Form(
         law=law, resource=resource, objective=objective, protocol=protocol, r2=r_squared(actual, predicted),
         r2_log=r_squared(np.log10(actual), np.log10(predicted)), **parts,
-        held_out=[_score(held, row, law, protocol, parts["loss"]) for row in np.flatnonzero(held.mask.any(1))],
+        held_out=[_score(held, row, law, protocol, parts["loss"]) for row in rows],
     )  # fmt: skip
 
 

@@ -30,9 +30,11 @@ def region(
     quantile = special.stdtrit(doubt.dof, (1 + confidence) / 2)
     if slope.name == "saturating" and theta[0] > 0:
         points, cut = _profiled(equations, curves.n, theta, doubt.covariance, quantile)
+        kind = "profile likelihood"
     else:
         points, cut = _ellipsoid(theta, doubt.covariance, quantile)
-    return Region(theta=points, kind="set", confidence=confidence, basis=doubt.basis, cut=cut)
+        kind = "linearised"
+    return Region(theta=points, kind="set", confidence=confidence, basis=f"{kind}, {doubt.basis}", cut=cut)
 
 
 def _ellipsoid(theta, covariance, quantile):
@@ -50,19 +52,23 @@ def _ellipsoid(theta, covariance, quantile):
     return theta + quantile * points, np.zeros((size, 2), bool)
 
 
+def scale(hessian: np.ndarray, covariance: np.ndarray) -> float:
+    """How much larger the variances of `covariance` [P P] are than those of independent points (`hessian` [P P])."""
+    naive = np.linalg.pinv(hessian)
+    return float(np.max(np.diag(covariance) / np.maximum(np.diag(naive), 1e-300)))
+
+
 def _profiled(equations, n, theta, covariance, quantile):
     """The set of (K_max, log N0) whose cost is within the threshold: N0 on a grid, K_max's range at each."""
     best, _, hessian = (value[0] for value in equations(theta[None]))
-    naive = np.linalg.pinv(hessian)
-    scale = np.max(np.diag(covariance) / np.maximum(np.diag(naive), 1e-300))
-    limit = best + 0.5 * quantile**2 * scale
+    limit = best + 0.5 * quantile**2 * scale(hessian, covariance)
     low, high = np.log(n.min() / REACH), np.log(n.max() * REACH)
     coarse = np.union1d(np.linspace(low, high, GRID), np.clip(theta[1], low, high))
-    cost = _best_k_max(equations, coarse, theta)[1]
+    cost = best_k_max(equations, coarse, theta)[1]
     inside = np.flatnonzero(cost <= max(limit, cost.min()))
     ends = _end(coarse, cost, limit, inside[0], -1), _end(coarse, cost, limit, inside[-1], 1)
     fine = np.union1d(np.linspace(ends[0], ends[1], GRID), np.clip(theta[1], *ends))
-    k_max, cost, curvature = _best_k_max(equations, fine, theta)
+    k_max, cost, curvature = best_k_max(equations, fine, theta)
     width = np.sqrt(2 * np.maximum(limit - cost, 0) / np.maximum(curvature, 1e-300))
     points = np.concatenate([np.stack([k_max + sign * width, fine], -1) for sign in (-1, 1)] + [theta[None]])
     below, above = inside[0] == 0, inside[-1] == len(coarse) - 1
@@ -70,8 +76,8 @@ def _profiled(equations, n, theta, covariance, quantile):
     return points, np.array([[False, above], [below, above]])
 
 
-def _best_k_max(equations, log_n0, theta):
-    """K_max, cost and curvature at each fixed log N0 [G]."""
+def best_k_max(equations: Callable, log_n0: np.ndarray, theta: np.ndarray):
+    """(K_max, cost, curvature) at each fixed log N0 [G], searched from near theta [2]."""
 
     def fixed(k_max):
         cost, gradient, hessian = equations(np.concatenate([k_max, log_n0[:, None]], 1))

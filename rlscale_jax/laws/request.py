@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 
-from rlscale_jax.laws import analysis, linkage, reuse, summary
+from rlscale_jax.laws import analysis, likelihood, linkage, reuse, summary
 from rlscale_jax.laws.backtest import backtest
 from rlscale_jax.laws.curves import RESOURCES, gather
 from rlscale_jax.laws.decision import decide
@@ -64,6 +64,7 @@ def answer(request: Request) -> tuple[str, dict]:
     result = found.to_json() | doubts.to_json()
     if request.compare:
         texts.append(summary.comparison(doubts))
+        result["profile"] = {name: dataclasses.asdict(one) for name, one in likelihood.profiles(found).items()}
     if request.joint:
         links, both = _joint(request, table)
         texts.append(summary.linked(links, both))

@@ -7,6 +7,7 @@ scatter of the sizes (Paule and Mandel 1982); its few degrees of freedom go into
 """
 
 import dataclasses
+import math
 
 import numpy as np
 from scipy import optimize
@@ -93,7 +94,9 @@ def _relative_variance(apart, within, share, annihilator) -> float:
     low, high = np.log(1e-12), 2 * np.log(MOST)
     if excess(low) <= 0:
         return 0.0
-    return MOST**2 if excess(high) > 0 else float(np.exp(optimize.brentq(excess, low, high, xtol=1e-6)))
+    if excess(high) > 0:
+        return MOST**2
+    return math.exp(optimize.bisect(excess, low, high, xtol=1e-6))  # pyright: ignore[reportArgumentType]
 
 
 def _points_to_spare(curves: Curves) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from rlscale_jax import laws
-from rlscale_jax.laws import Fit, comparison, planner
+from rlscale_jax.laws import Fit, comparison, holdout, planner
 from rlscale_jax.laws.reuse import Reuse
 from rlscale_jax.report.groups import fits_of, groups
 from rlscale_jax.report.study import Run
@@ -16,6 +16,11 @@ from rlscale_jax.report.transfer import changes, suites
 SUPPORTED, NOT, UNDECIDED, NO_DATA = "supported", "not supported", "undecided", "no data"
 AIC_MARGIN = 2.0  # differences below it do not separate laws
 HARMLESS = 0.02  # a change of final loss that counts as "hardly"
+UNBOUNDED = ("power", "log", "linear")  # laws of k(N) that do not saturate
+LATE_SHARES = (0.5, 0.75)  # of each curve, predicted from the rest; the paper's base fits keep about the first quarter
+GOOD_FIT, BAD_FIT = 0.95, 0.5  # R² in log loss
+TIE = 0.1  # relative difference of two errors that decides nothing
+REACH = 1.645  # standard errors, 90 % two-sided
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -73,9 +78,10 @@ def efficiency(own: dict[str, Fit]) -> Finding:
         apart = low[-1] > high[0]
         against = high[-1] < low[0]
         verdicts.append(SUPPORTED if apart and rank > 0.6 else NOT if against else UNDECIDED)
+        alone = ", one run a size" if (fit.fitted.num_runs < 2).all() else ""
         said.append(
-            f"{resource}: k rises from {k[0]:.3f} ({low[0]:.3f} to {high[0]:.3f}) to {k[-1]:.3f} ({low[-1]:.3f} to "
-            f"{high[-1]:.3f}), rank correlation with size {rank:.2f}"
+            f"{resource}: k goes from {k[0]:.3f} ({low[0]:.3f} to {high[0]:.3f}) to {k[-1]:.3f} ({low[-1]:.3f} to "
+            f"{high[-1]:.3f}), rank correlation with size {rank:.2f}{alone}"
         )
     return Finding(
         statement="Larger models learn more efficiently, in compute and in data (k grows with N).",
@@ -87,25 +93,64 @@ def efficiency(own: dict[str, Fit]) -> Finding:
 def power_law(fits: dict[str, Fit], rivals: dict[str, list[comparison.Row]]) -> Finding:
     """Finding 2: fit, and prediction of the largest size and of late training better than the baselines."""
     said, verdicts = [], []
-    for resource, rows in rivals.items():
-        table = {row.name: row for row in rows}
-        ours = table.get("saturating") or rows[0]
-        base = {name.removeprefix("baseline: "): row for name, row in table.items() if name.startswith("baseline")}
-        late_base, late_name = _least(base, "late")
-        size_base, size_name = _least(base, "largest_predicted")
-        good = fits[resource].r2_log > 0.95
-        late, size = ours.late < late_base, ours.largest_predicted < size_base
-        verdicts.append(SUPPORTED if good and late and size else NOT if not (good or late or size) else UNDECIDED)
-        said.append(
-            f"{resource}: R² (log) {fits[resource].r2_log:.3f}; late half: log RMSE {ours.late:.4f} against "
-            f"{late_base:.4f} ({late_name}); largest size predicted: {ours.largest_predicted:.4f} against "
-            f"{size_base:.4f} ({size_name}), with its own level calibrated {ours.largest_calibrated:.4f}"
-        )
+    for resource, fit in fits.items():
+        table = {row.name: row for row in rivals.get(resource, [])}
+        ours = table.get(fit.law)
+        parts = [_beats(*_late_errors(fit, share)) for share in LATE_SHARES]
+        words = [f"R² (log) {fit.r2_log:.3f}"]
+        for share, part in zip(LATE_SHARES, parts, strict=True):
+            words.append(f"last {share:.0%} of steps from the rest: {part.words}")
+        if ours and np.isfinite(ours.largest_predicted):
+            base = {name.removeprefix("baseline: "): row for name, row in table.items() if name.startswith("baseline")}
+            # E is free in the law, so its word on another size is the slope: the level is calibrated, as published.
+            slopes = {name: base[name].largest_calibrated for name in ("constant", "slope of the largest fitted size")}
+            parts.append(_beats(ours.largest_calibrated, slopes))
+            whole = _beats(
+                ours.largest_predicted, {"largest fitted size": base["largest fitted size"].largest_predicted}
+            )
+            words.append(f"slope of the largest size: {parts[-1].words}; its level too: {whole.words}")
+        good = [fit.r2_log > GOOD_FIT, *(part.better for part in parts)]
+        bad = fit.r2_log < BAD_FIT or all(part.worse for part in parts)
+        verdicts.append(SUPPORTED if all(good) and len(good) > 3 else NOT if bad else UNDECIDED)
+        said.append(f"{resource}: " + "; ".join(words))
     return Finding(
         statement="Loss follows a power law of the resource, which predicts the largest size and late training.",
         verdict=_together(verdicts),
-        evidence="; ".join(said),
+        evidence=" ".join(said) + " (log RMSE, law against the best baseline)" if said else "no fit",
     )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Contest:
+    better: bool
+    worse: bool
+    words: str
+
+
+def _beats(ours: float, others: dict[str, float]) -> _Contest:
+    """Whether an error is clearly below or above the least of others: differences under a tenth are a tie."""
+    known = {name: error for name, error in others.items() if np.isfinite(error)}
+    if not known or not np.isfinite(ours):
+        return _Contest(better=False, worse=False, words="too few points or sizes")
+    name = min(known, key=lambda one: known[one])
+    words = f"{ours:.4f} against {known[name]:.4f} ({name})"
+    return _Contest(better=ours < (1 - TIE) * known[name], worse=ours > (1 + TIE) * known[name], words=words)
+
+
+def _late_errors(fit: Fit, share: float) -> tuple[float, dict[str, float]]:
+    """(the law's, {baseline: its}) log RMSE on the last `share` of each curve, from the points before.
+
+    A line of a model's own is a power law too and so no baseline here.
+    """
+    last = int(share * fit.fitted.mask.sum(1).min())
+    if fit.fitted.mask.sum(1).min() - last < laws.MIN_POINTS:
+        return float("nan"), {}
+    early = laws.Protocol(name="intra", drop_last=last)
+    scores = holdout.score(
+        laws.fit(fit.fitted, resource=fit.resource, law=fit.law, objective=fit.objective, protocol=early)
+    )
+    others = {name: holdout.pooled_log_rmse(scores, name, "predicted") for name in ("last value", "constant")}
+    return holdout.pooled_log_rmse(scores, fit.law, "predicted"), others
 
 
 def saturation(fits: dict[str, Fit], rivals: dict[str, list[comparison.Row]]) -> Finding:
@@ -115,12 +160,11 @@ def saturation(fits: dict[str, Fit], rivals: dict[str, list[comparison.Row]]) ->
         if fit.law != "saturating" or resource not in rivals:
             continue
         aic = {row.name: row.aic for row in rivals[resource]}
-        growing = min(aic[name] for name in ("power", "linear"))
-        margin = growing - aic["saturating"]
+        name = min(UNBOUNDED, key=lambda law: aic[law])
+        margin = aic[name] - aic["saturating"]
         bounded = np.isfinite(fit.intervals["n0"][1]) and fit.intervals["n0"][0] > 0
         ahead, behind = margin > AIC_MARGIN, margin < -AIC_MARGIN
         verdicts.append(SUPPORTED if bounded and ahead else NOT if behind and not bounded else UNDECIDED)
-        name = min(("power", "linear"), key=lambda law: aic[law])
         said.append(f"{resource}: {fit.notes[0]} AIC of the {name} law less that of the saturating one: {margin:+.1f}")
     return Finding(
         statement="Learning efficiency saturates: k(N) = K_max / (1 + N0 / N).",
@@ -138,7 +182,7 @@ def data_reuse(rows: dict[str, list[Reuse]]) -> Finding:
     for model, found in rows.items():
         mild = [r for r in found[1:] if r.tau <= 25]
         heavy = [r for r in found if r.tau >= 100]
-        harmless = all(r.apart_low < HARMLESS for r in mild)
+        harmless = all(r.apart_high < HARMLESS for r in mild)
         hurt = bool(heavy) and heavy[-1].apart_low > 0
         refuted = any(r.apart_low > HARMLESS for r in mild) or (bool(heavy) and heavy[-1].apart_high < 0)
         verdicts.append(SUPPORTED if harmless and hurt and mild else NOT if refuted else UNDECIDED)
@@ -148,24 +192,58 @@ def data_reuse(rows: dict[str, list[Reuse]]) -> Finding:
 
 
 def crossing(fit: Fit | None) -> Finding:
-    """Under equal compute the second largest size is ahead of the largest at first."""
+    """Under equal compute the second largest size is ahead of the largest at first: by the points, and by the law."""
     statement = (
         "Under equal compute the second largest size is ahead of the largest at first; their curves cross later."
     )
     if fit is None or len(np.unique(fit.fitted.n)) < 2:
         return Finding(statement=statement, verdict=NO_DATA, evidence="needs two sizes against compute")
     pair = tuple(fit.models)[-2:]
-    found = [c for c in planner.crossings(fit) if (c.smaller, c.larger) == pair]
-    if not found or np.isnan(found[0].budget.value):
-        return Finding(statement=statement, verdict=NOT, evidence=f"{pair[0]} and {pair[1]} do not cross near the data")
-    at = found[0].budget
-    overlap = fit.fitted.log_x[-1][fit.fitted.mask[-1]].min()
-    inside = np.log10(at.value) > overlap
-    where = f"{pair[1]} overtakes {pair[0]} at {at.value:.2g} FLOPs ({at.low:.2g} to {at.high:.2g})"
-    verdict = SUPPORTED if inside and np.log10(at.low) > overlap else UNDECIDED if inside else NOT
+    ends = _ahead(fit.fitted)
+    if ends is None:
+        return Finding(statement=statement, verdict=NO_DATA, evidence=f"{pair[0]} and {pair[1]} share too few budgets")
+    (first, first_error), (last, last_error) = ends
+    at = next(c.budget for c in planner.crossings(fit) if (c.smaller, c.larger) == pair)
+    law = f"{pair[1]} overtakes at {at.value:.2g} FLOPs" if np.isfinite(at.value) else "no crossing near the data"
+    behind, ahead = first > REACH * first_error, last < -REACH * last_error
+    refuted = first < -REACH * first_error
     return Finding(
-        statement=statement, verdict=verdict, evidence=f"{where}; its first evaluation is at {10**overlap:.2g}"
+        statement=statement,
+        verdict=SUPPORTED if behind and ahead else NOT if refuted else UNDECIDED,
+        evidence=f"log10 loss of {pair[1]} less that of {pair[0]} at equal compute, over the first third of budgets "
+        f"that both have spent: {first:+.4f} ± {REACH * first_error:.4f}, over the last third: {last:+.4f} ± "
+        f"{REACH * last_error:.4f} (90 %); by the law: {law}",
     )
+
+
+def _ahead(curves: laws.Curves) -> tuple[tuple[float, float], tuple[float, float]] | None:
+    """Mean log10 loss of the largest model less the second largest's, with its error, over the first and the last third
+    (in log) of the budgets that both have spent; None where either has fewer than 3 points in one."""
+    points = []
+    for row in (-2, -1):
+        x, loss, _ = curves.points(row)
+        order = np.argsort(x)
+        points.append((np.log10(x)[order], np.log10(loss)[order]))
+    low, high = max(u[0] for u, _ in points), min(u[-1] for u, _ in points)
+    thirds = []
+    for start in (low, high - (high - low) / 3):
+        stop = start + (high - low) / 3
+        inside = [(u >= start) & (u <= stop) for u, _ in points]
+        if high <= low or min(on.sum() for on in inside) < laws.MIN_POINTS:
+            return None
+        # A line through each model's points in the window, at its middle: the points lie at different budgets.
+        fits = [_at_middle(u[on], z[on], (start + stop) / 2) for (u, z), on in zip(points, inside, strict=True)]
+        thirds.append((float(fits[1][0] - fits[0][0]), float(np.hypot(fits[0][1], fits[1][1]))))
+    return thirds[0], thirds[1]
+
+
+def _at_middle(u: np.ndarray, z: np.ndarray, at: float) -> tuple[float, float]:
+    """(value, standard error) of a least-squares line at `at`; neighbouring points count by their correlation."""
+    slope, level = np.polyfit(u - at, z, 1)
+    residual = z - level - slope * (u - at)
+    worth = max(comparison.effective_points(residual), 3.0)
+    leverage = 1 / worth + (u.mean() - at) ** 2 / max(((u - u.mean()) ** 2).mean() * worth, 1e-12)
+    return float(level), float(residual.std() * np.sqrt(len(u) / max(len(u) - 2, 1) * leverage))
 
 
 def group_size(runs: list[Run]) -> Finding:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rlscale_jax import laws
-from rlscale_jax.laws import answers, sensitivity
+from rlscale_jax.laws import answers, likelihood, sensitivity
 from rlscale_jax.laws.bootstrap import bootstrap
 from rlscale_jax.laws.coverage import coverage
 from rlscale_jax.laws.diagnostics import residuals, words
@@ -72,6 +72,18 @@ def test_a_thousand_refits_take_seconds(fit):
     assert time.perf_counter() - begun < 20
 
 
+def test_the_profile_crosses_its_threshold_at_the_interval(fit):
+    for name, profile in likelihood.profiles(fit).items():
+        inside = [value for value, deviance in zip(profile.value, profile.deviance, strict=True) if deviance < 1]
+        low, high = fit.intervals[name]
+        step = profile.value[1] / profile.value[0]
+        assert low / step <= inside[0] and inside[-1] <= high * step
+        assert inside[0] <= low * step**2 and inside[-1] >= high / step**2
+        assert -1e-6 < min(profile.deviance) < 0.02 and profile.deviance[0] > 1 < profile.deviance[-1]
+    other = laws.fit(fit.fitted, resource="data", law="power")
+    assert likelihood.profiles(other) == {}
+
+
 def test_what_cannot_be_resampled_is_refused(study, fit):
     single = laws.fit(study.table.select(study.table["seed"] == 0), resource="data")
     with pytest.raises(ValueError, match="add seeds"):
@@ -104,10 +116,21 @@ def test_answers_are_read_and_aligned(tmp_path, study, fit):
 
 def test_intervals_cover_in_a_small_study():
     """30 studies of 8 quantities, few of them independent: 75 to 100 % is what a right interval may show here."""
-    for over in ((), ("runs",)):
-        share = coverage(dataclasses.replace(SMALL, num_steps=20), num_studies=30, over=over, num_bootstrap=150)
+    for over, num_runs in (((), 3), (("runs",), 3), ((), 1)):
+        design = dataclasses.replace(SMALL, num_steps=20, num_runs=num_runs)
+        share = coverage(design, num_studies=30, over=over, num_bootstrap=150)
         assert 0.75 <= share.n0 <= 1 and 0.75 <= share.k_max <= 1
         assert 0.8 <= share.k.mean() <= 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("objective", laws.OBJECTIVES)
+@pytest.mark.parametrize("num_runs", [1, 2])
+def test_few_runs_cover_as_they_promise(num_runs, objective):
+    """The standard error of 400 studies is .015; with one run the largest sizes are the hardest."""
+    share = coverage(Design(num_runs=num_runs), num_studies=400, objective=objective)
+    for value in (share.k_max, share.n0, share.k.mean()):
+        assert 0.84 <= value <= 0.97
 
 
 @pytest.mark.slow
