@@ -2,19 +2,20 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from rlscale_jax.experiment.records import read_rows
 from rlscale_jax.laws.curves import Curves
+from rlscale_jax.laws.files import identity
 
 TOLERANCE = 1e-6  # between a row's loss and the share of its wrong answers
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Answers:
-    """`right` [S R T Q] 1.0, 0.0 or NaN (not evaluated), aligned with `curves` of the same study."""
+    """`right` [S R T Q] share of right answers to each question (NaN: not evaluated), aligned with `curves`."""
 
     right: np.ndarray
 
@@ -27,7 +28,8 @@ def load(directory: str | pathlib.Path, curves: Curves) -> Answers:
     """
     by_source: dict[str, dict] = {}
     for row in _rows(pathlib.Path(directory)):
-        by_source.setdefault(row["source"], {})[row["model"], int(row["seed"]), int(row["step"])] = row["correct"]
+        key = row["model"], int(row["seed"]), int(row["step"])
+        by_source.setdefault(row["source"], {})[key] = _shares(row["correct"])
     cells = list(_cells(curves))
     for outcomes in by_source.values():
         if all(_matches(outcomes.get(key), loss) for key, _, loss in cells):
@@ -39,8 +41,11 @@ def load(directory: str | pathlib.Path, curves: Curves) -> Answers:
 
 def _rows(directory: pathlib.Path) -> Iterator[dict]:
     together = directory / "outcomes.jsonl"
-    for path in [together] if together.exists() else sorted(directory.glob("runs/*/outcomes.jsonl")):
-        yield from read_rows(path)
+    if together.exists():
+        yield from read_rows(together)
+        return
+    for path in sorted(directory.glob("runs/*/outcomes.jsonl")):
+        yield from (identity(path.parent) | row for row in read_rows(path))
 
 
 def _cells(curves: Curves):
@@ -50,8 +55,19 @@ def _cells(curves: Curves):
         yield key, (s, r, t), curves.run_loss[s, r, t]
 
 
-def _matches(correct: str | None, loss) -> bool:
-    return correct is not None and abs(1 - correct.count("1") / len(correct) - loss) < TOLERANCE
+def _shares(correct: str | Sequence[str]) -> np.ndarray:
+    """Share of right answers to each question [Q] from one string of 0 and 1, or one for each sampled answer."""
+    samples = [correct] if isinstance(correct, str) else correct
+    ones = [np.frombuffer(sample.encode("ascii"), np.uint8) == ord("1") for sample in samples]
+    return np.mean(ones, 0, dtype=np.float32)
+
+
+def _matches(right: np.ndarray | None, loss) -> bool:
+    if right is None:
+        return False
+    share = right.mean(dtype=float)
+    least = 0.5 / len(right) if share == 1 else 0.0  # a perfect score stands in the curves as half a wrong answer
+    return abs(max(1 - share, least) - loss) < TOLERANCE
 
 
 def _first(cells: list, by_source: dict[str, dict]) -> str:
@@ -67,5 +83,5 @@ def _align(curves: Curves, cells: list, outcomes: dict) -> Answers:
         raise ValueError(f"evaluations of {sorted(num_questions)} questions: resampling needs one test set")
     right = np.full((*curves.run_loss.shape, num_questions.pop()), np.nan, np.float32)
     for key, index, _ in cells:
-        right[index] = np.frombuffer(outcomes[key].encode("ascii"), np.uint8) == ord("1")
+        right[index] = outcomes[key]
     return Answers(right=right)

@@ -110,7 +110,7 @@ def _directory_rows(directory: pathlib.Path) -> Iterator[Row]:
 
 def _log_rows(log: pathlib.Path) -> Iterator[Row]:
     """Rows of a run that may still write: a torn last line is not a row."""
-    who = _identity(log.parent)
+    who = identity(log.parent)
     for number, record in enumerate(read_rows(log), 1):
         if "scaling/test_loss" not in record:
             continue
@@ -119,7 +119,7 @@ def _log_rows(log: pathlib.Path) -> Iterator[Row]:
         yield row | {"n_params": row.get("n_nominal") or row.get("n_nonembed"), "compute_flops": row.get("flops_paper")}
 
 
-def _identity(run: pathlib.Path) -> Row:
+def identity(run: pathlib.Path) -> Row:
     """Model and seed from the run's config, as in curves.csv; without one, from a directory named MODEL_sSEED."""
     config = run / "config.json"
     if config.exists():

@@ -19,7 +19,7 @@ from rlscale_jax.laws.solver import Solution, minimise
 from rlscale_jax.laws.table import Table
 
 OBJECTIVES = ("robust", "published")
-Source = Table | Curves | str | pathlib.Path | Sequence[str | pathlib.Path]
+Source = Table | Curves | str | pathlib.Path | Sequence[str | pathlib.Path] | Sequence[dict]
 
 
 def fit(
@@ -34,7 +34,8 @@ def fit(
     """Fits log10 L = -k(N) log10 X + E(N), E free for each model, k(N) of the family `law`.
 
     Args:
-      curves: a table, curves, or paths of CSV files or a study's directory (see `table.read`).
+      curves: a table, curves, rows as dicts with the columns of `curves.csv`, or paths of CSV files or of a study's
+        directory (see `table.read`).
       resource: X: "compute" (FLOPs) or "data" (prompts seen).
       law: saturating, power, linear, log, constant, or loglinear (k free for each model).
       objective: "robust" (log loss, binomial and Huber weights) or "published" (raw-loss mean squared error, each
@@ -82,7 +83,12 @@ def load(curves: Source, resource: str) -> Curves:
         if curves.resource != resource:
             raise ValueError(f"these curves are against {curves.resource}, not {resource}")
         return curves
-    return gather(curves if isinstance(curves, Table) else tables.read(curves), resource)
+    if isinstance(curves, str | pathlib.Path):
+        return gather(tables.read(curves), resource)
+    if not isinstance(curves, Table):
+        paths = [one for one in curves if isinstance(one, str | pathlib.Path)]
+        curves = tables.read(paths) if paths else tables.from_rows(row for row in curves if isinstance(row, dict))
+    return gather(curves, resource)
 
 
 def equations(problem: Problem, slope: Slope, n: np.ndarray):

@@ -54,9 +54,12 @@ def _new_model(fit: Fit, row: int):
     held = fit.held
     n, log_x = held.n[row], held.log_x[row]
     largest = list(fit.models.values())[-1]
-    yield fit.law, "predicted", fit.predict(n, 10**log_x)
+    says = np.isfinite(fit.k(n))  # a law with a slope for each model says nothing of another size
+    if says:
+        yield fit.law, "predicted", fit.predict(n, 10**log_x)
     yield "largest fitted size", "predicted", 10 ** (largest.E - largest.k * log_x)
-    yield fit.law, "calibrated", 10 ** (_calibrated(fit, row) - fit.k(n) * log_x)
+    if says:
+        yield fit.law, "calibrated", 10 ** (_calibrated(fit, row) - fit.k(n) * log_x)
     yield "slope of the largest fitted size", "calibrated", _with_slope(fit, row, largest.k)
     yield "constant", "calibrated", np.full(log_x.shape, _mean(held.loss[row], held.mask[row]))
     yield "line of its own", "calibrated", _own_line(held, held, row)

@@ -109,6 +109,9 @@ def test_answers_are_read_and_aligned(tmp_path, study, fit):
     (tmp_path / "outcomes.jsonl").write_text("\n".join(map(json.dumps, rows)))
     loaded = answers.load(tmp_path, fit.fitted)
     np.testing.assert_array_equal(loaded.right, study.answers(fit.fitted).right)
+    listed = [row | {"correct": [row["correct"]] * 2} for row in rows]  # as runs write them: a string a sample
+    (tmp_path / "outcomes.jsonl").write_text("\n".join(map(json.dumps, listed)))
+    np.testing.assert_array_equal(answers.load(tmp_path, fit.fitted).right, loaded.right)
     (tmp_path / "outcomes.jsonl").write_text("\n".join(map(json.dumps, rows[:-1])))
     with pytest.raises(ValueError, match=r"first without: model 3\.2e\+10, seed 2, step 30"):
         answers.load(tmp_path, fit.fitted)

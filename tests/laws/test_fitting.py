@@ -100,6 +100,13 @@ def test_the_slopes_jacobian_is_that_of_finite_differences(law):
         np.testing.assert_allclose(jacobian[:, p], numeric, rtol=1e-5, atol=1e-9)
 
 
+def test_rows_as_dicts_are_curves_too(exact_rows):
+    rows = exact_rows()
+    assert laws.fit(rows, resource="data").theta == pytest.approx(laws.fit(laws.from_rows(rows), resource="data").theta)
+    with pytest.raises(ValueError, match="no rows"):
+        laws.fit([], resource="data")
+
+
 def test_the_order_of_the_rows_does_not_matter():
     table = _noisy()
     shuffled = table.select(np.random.default_rng(0).permutation(len(table)))
