@@ -27,7 +27,7 @@ class Variant:
 
 def sensitivity(table: Table, *, resource: str) -> list[Variant]:
     """The default fit, then each other objective, warm-up clip, end clip, definition of N and of FLOPs."""
-    variants = [_variant(table, resource, "as fitted", "robust, every point")]
+    variants = [_variant(table, resource, "default fit", "robust, every point")]
     variants.append(_variant(table, resource, "objective", "published", objective="published"))
     for points in WARM_UP:
         protocol = Protocol(drop_first=points)
