@@ -62,6 +62,33 @@ def test_a_decision_names_a_size(curves):
     assert "overtakes" in done.stdout
 
 
+def test_everything_asked_is_in_the_text_and_in_the_file(curves, tmp_path):
+    out = tmp_path / "fits.json"
+    asked = ("--joint", "--forecasts", "--decide", "--budget=2e19", "--bootstrap=steps", "--num_bootstrap=50")
+    done = _fit(f"--curves={curves}", *asked, f"--out={out}")
+    assert done.returncode == 0, done.stderr
+    assert all(words in done.stdout for words in ("Joint fit of one k(N)", "At 25%:", "Budget 2e+19 FLOPs"))
+    fit = json.loads(out.read_text())
+    assert {"linkage", "joint", "forecasts", "decision"} <= set(fit)
+    assert "bootstrap over steps" in fit["interval_basis"] and "left out" in fit["interval_basis"]
+    assert fit["decision"]["choice"]["model"] in fit["models"]
+
+
+@pytest.mark.parametrize("law", ["decomposition", "sigmoid"])
+def test_laws_with_a_floor_are_a_flag_away(curves, tmp_path, law):
+    done = _fit(f"--curves={curves}", "--resource=data", f"--law={law}", f"--out={tmp_path / 'fits.json'}")
+    assert done.returncode == 0, done.stderr
+    fit = json.loads((tmp_path / "fits.json").read_text())
+    assert fit["law"] == law and fit["k_max"] is None and len(fit["models"]) == 6
+
+
+def test_findings_are_judged_on_any_curves(curves):
+    done = _fit(f"--curves={curves}", "--findings")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("SUPPORTED: Larger models learn more efficiently")
+    assert "NO DATA: With D_total fixed" in done.stdout
+
+
 def test_bootstrap_intervals_are_named(curves):
     done = _fit(f"--curves={curves}", "--resource=data", "--bootstrap=runs", "--num_bootstrap=50", "--compare")
     assert done.returncode == 0, done.stderr
