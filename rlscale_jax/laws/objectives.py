@@ -10,6 +10,7 @@ import numpy as np
 
 LN10 = np.log(10.0)
 HUBER = 1.345  # 95 % efficiency on clean normal errors
+FINEST = 0.003  # log10 loss: no law is nearer to a point than this, however little binomial noise a loss near 1 has
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -94,6 +95,7 @@ def _robust_weights(log_x, loss, trials, mask):
         # Var(log10 L) = (1 - L) / (L trials ln10^2); half a problem keeps a perfect score from infinite weight.
         odds = smooth / (1 - smooth + 0.5 / np.maximum(trials, 1))
         binomial = information * odds * LN10**2
+        binomial = binomial / (1 + FINEST**2 * binomial)
         standard = np.sqrt(binomial) * (np.log10(loss) - level)
         size = np.where(mask, np.abs(standard), np.nan)
         spread = np.nanmedian(size, axis=-1, keepdims=True) / 0.6745

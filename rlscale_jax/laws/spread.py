@@ -2,8 +2,8 @@
 
 Where every size has at least two runs, their scatter is the answer (a cluster-robust "sandwich" over runs). With one
 run a size, how much runs differ shows only in the scatter of the sizes about k(N): the slope of each size then has
-the variance that its steps show plus a part between runs, taken proportional to the slope and estimated from the
-scatter of the sizes (Paule and Mandel 1982); its few degrees of freedom go into Student's t (Hartung and Knapp 2001).
+the variance that its steps show plus a part between runs, estimated from the scatter of the sizes (Paule and Mandel
+1982); its few degrees of freedom go into Student's t (Hartung and Knapp 2001).
 """
 
 import dataclasses
@@ -19,7 +19,7 @@ from rlscale_jax.laws.slopes import Slope
 RUNS = "scatter between runs of one size"
 SIZES = "one run a size: scatter of steps, and of the sizes about the law for how much runs differ"
 STEPS = "one run a size and no size to spare: scatter of steps only, so how much runs differ is left out"
-MOST = 100.0  # between-run standard deviation of a slope, over the slope: the search's end
+MOST = 100.0  # standard deviation between runs, over the slope: the search's end
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -44,8 +44,7 @@ def spread(problem: Problem, slope: Slope, curves: Curves, theta: np.ndarray) ->
     if spare > 0:
         apart = -(at.residual * at.slope).sum(1) / information
         leverage = dk @ bread @ (dk * information[:, None]).T
-        share = k**2 / curves.num_runs
-        variance = variance + share * _relative_variance(apart, variance, share, np.eye(len(k)) - leverage)
+        variance = variance + _between(apart, variance, k, curves.num_runs, np.eye(len(k)) - leverage)
         basis = SIZES
     covariance = bread @ np.einsum("s,sp,sq->pq", information**2 * variance, dk, dk) @ bread
     return Spread(covariance=covariance, dof=spare if spare > 0 else _points_to_spare(curves), basis=basis)
@@ -78,16 +77,24 @@ def _within_runs(curves: Curves, at: Projected) -> np.ndarray:
     return np.maximum(variance, (score**2).sum(1)) * points / np.maximum(points - 2, 1)
 
 
-def _relative_variance(apart, within, share, annihilator) -> float:
-    """The variance between runs, in units of `share` [S], at which the sizes' slopes scatter as they do.
+def _between(apart, within, k, num_runs, annihilator) -> np.ndarray:
+    """The part between runs of the variance of each size's slope [S], from how the sizes scatter about the law.
 
+    It is proportional to the slope squared or the same for every size, whichever makes the scatter seen more likely.
     `apart` [S]: each size's own slope less the law's; `within` [S]: its variance within the run; `annihilator` [S S]:
     what the fit leaves of errors of the slopes.
     """
     within = np.maximum(within, 1e-12 * max(float(within.max()), 1e-12))
+    shares = [share / num_runs for share in (k**2, np.full_like(k, (k**2).mean()))]
+    parts = [share * _size_of_share(apart, within, share, annihilator) for share in shares]
+    return max(parts, key=lambda part: _restricted_likelihood(apart, within + part, annihilator))
 
-    def excess(log_variance: float) -> float:
-        variance = within + np.exp(log_variance) * share
+
+def _size_of_share(apart, within, share, annihilator) -> float:
+    """The variance between runs in units of `share` [S] at which the sizes' slopes scatter as they do."""
+
+    def excess(log_size: float) -> float:
+        variance = within + np.exp(log_size) * share
         expected = np.einsum("st,t,st->s", annihilator, variance, annihilator)
         return float(((apart**2 - expected) / variance).sum())
 
@@ -97,6 +104,15 @@ def _relative_variance(apart, within, share, annihilator) -> float:
     if excess(high) > 0:
         return MOST**2
     return math.exp(optimize.bisect(excess, low, high, xtol=1e-6))  # pyright: ignore[reportArgumentType]
+
+
+def _restricted_likelihood(apart, variance, annihilator) -> float:
+    """Log likelihood of the scatter that the fit has left, in the directions that it leaves free."""
+    left, size, _ = np.linalg.svd(annihilator)
+    free = left[:, size > 1e-9 * size[0]]
+    covariance = free.T @ (annihilator * variance) @ annihilator.T @ free
+    seen = free.T @ apart
+    return float(-0.5 * (np.linalg.slogdet(covariance)[1] + seen @ np.linalg.solve(covariance, seen)))
 
 
 def _points_to_spare(curves: Curves) -> int:

@@ -122,6 +122,17 @@ def test_a_robust_fit_shrugs_off_a_broken_evaluation(exact_rows):
     assert abs(np.log(plain.parameters["n0"] / 15e9)) > 5 * abs(np.log(robust.parameters["n0"] / 15e9))
 
 
+def test_a_model_that_never_gets_anything_right_does_not_decide(exact_rows):
+    """Losses of 1 have no binomial noise; they are still no more than a few points on a law."""
+    rng = np.random.default_rng(1)
+    rows = [row | {"test_loss": rng.binomial(5000, row["test_loss"]) / 5000, "total": 5000} for row in exact_rows()]
+    stuck = [row | {"test_loss": 1.0} if row["n_params"] == 1e9 else row for row in rows]
+    for table in (rows, stuck):
+        fit = laws.fit(table, resource="data")
+        assert fit.parameters["k_max"] == pytest.approx(0.15, rel=0.1)
+        assert fit.parameters["n0"] == pytest.approx(15e9, rel=0.35)
+
+
 def test_a_fit_is_fast():
     table = _noisy()
     curves = gather(table, "data")
