@@ -27,7 +27,7 @@ class RunLog:
         written = after - 1 if pending else after
         for file in self._files:
             file.cut_after(after if file is self._rollouts else written)
-        self._trackers = Trackers(experiment, rundir.local, after=written)
+        self._trackers = Trackers(experiment, rundir.local, place=rundir.path, after=written)
         name = f"{experiment.name} seed {experiment.seed}"
         self._progress = Progress(name, experiment.num_steps, log_path=rundir.log)
         self._outlook = Outlook(experiment.num_steps, self._metrics.rows())

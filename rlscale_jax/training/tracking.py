@@ -4,6 +4,7 @@ import importlib
 import importlib.util
 import math
 import pathlib
+import zlib
 from typing import Any
 
 from rlscale_jax.experiment.config import Experiment, to_dict
@@ -20,13 +21,16 @@ def check(experiment: Experiment) -> None:
 
 
 class Trackers:
-    """Writes every row's numbers; `after` is the last step that stands, later ones of an earlier attempt are void."""
+    """Writes every row's numbers; `after` is the last step that stands, later ones of an earlier attempt are void.
 
-    def __init__(self, experiment: Experiment, directory: pathlib.Path, *, after: int):
+    `place` (the run's directory, wherever its local copy lies) tells runs of one name apart.
+    """
+
+    def __init__(self, experiment: Experiment, directory: pathlib.Path, *, place: str, after: int):
         import tensorboardX  # here: it takes a moment, and other hosts do not need it
 
         self._board = tensorboardX.SummaryWriter(str(directory / "tensorboard"), purge_step=after + 1)
-        self._wandb: Any = _wandb_run(experiment, directory) if experiment.wandb_project else None
+        self._wandb: Any = _wandb_run(experiment, directory, place) if experiment.wandb_project else None
 
     def add(self, step: int, row: dict[str, Any]) -> None:
         numbers = {name: float(value) for name, value in row.items() if not isinstance(value, str)}
@@ -43,14 +47,14 @@ class Trackers:
             self._wandb.finish()
 
 
-def _wandb_run(experiment: Experiment, directory: pathlib.Path) -> Any:
+def _wandb_run(experiment: Experiment, directory: pathlib.Path, place: str) -> Any:
     """A run under the same id in every attempt; W&B itself leaves out steps that it has already."""
     wandb = importlib.import_module("wandb")
     name = run_name(experiment)
     return wandb.init(
         project=experiment.wandb_project,
         name=name,
-        id=name,
+        id=f"{name}-{zlib.crc32(place.encode()):08x}",
         resume="allow",
         dir=str(directory),
         config=to_dict(experiment),

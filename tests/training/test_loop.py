@@ -114,7 +114,8 @@ def test_weights_and_biases_when_asked_for(tiny, tiny_assets, tmp_path, monkeypa
     monkeypatch.setitem(sys.modules, "wandb", fake)
     train(ready(tiny, tiny_assets, num_steps=1, wandb_project="scaling"), tmp_path)
     settings, *logged, last = told
-    assert (settings["project"], settings["id"], settings["resume"]) == ("scaling", "tiny_s0", "allow")
+    assert (settings["project"], settings["name"], settings["resume"]) == ("scaling", "tiny_s0", "allow")
+    assert settings["id"].startswith("tiny_s0-")
     assert settings["config"]["grpo"]["group_size"] == 4
     assert [step for step, _ in logged] == [0, 1] and last == "finished"
     assert logged[1][1]["critic/rewards/mean"] == rows(tmp_path)[1]["critic/rewards/mean"]
