@@ -26,8 +26,12 @@ class RecordFile:
           OSError: the disk is full or the file cannot be written.
         """
         line = json.dumps({"schema": SCHEMA_VERSION, **{k: _plain(v) for k, v in row.items()}})
-        with self.path.open("a") as file:
-            file.write(line + "\n")
+        try:
+            with self.path.open("a") as file:
+                file.write(line + "\n")
+        except OSError as error:
+            said = f"{error.strerror}: a row could not be written; what the last checkpoint has stands: start again"
+            raise OSError(error.errno, said, str(self.path)) from error
 
     def sync(self) -> None:
         """Waits until what was written is on the disk, where it outlives the machine."""

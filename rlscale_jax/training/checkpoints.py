@@ -67,7 +67,7 @@ class RunCheckpoints:
         if step in self.steps():
             return
         meta = {"schema": SCHEMA_VERSION, "step": step, "state_fingerprint": fingerprint(state), **meta}
-        metrics = None if test_loss is None else {"test_loss": float(test_loss)}
+        metrics: Any = None if test_loss is None else {"test_loss": float(test_loss)}
         with self._failing_loudly():
             self._checkpointer.save_checkpointables_async(step, {"state": state, "meta": meta}, metrics=metrics)
         self._underway = step

@@ -30,7 +30,7 @@ from rlscale_jax.training.collect import Collected, collect
 from rlscale_jax.training.metrics import Row
 from rlscale_jax.training.timing import Stopwatch
 
-Scored = list[list[tuple[jax.Array | None, jax.Array | None]]]  # (old, reference) log-probabilities per micro-batch
+Scored = list[list[tuple[batch.Array | None, batch.Array | None]]]  # (old, reference) log-probabilities per micro-batch
 
 
 @dataclass(frozen=True, kw_only=True)

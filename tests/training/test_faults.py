@@ -3,10 +3,12 @@
 import json
 import os
 import random
+import re
 import resource
 import shutil
 import signal
 import subprocess
+import sys
 import time
 
 import jax
@@ -140,65 +142,91 @@ def test_missing_rows_are_told(undisturbed, tiny, tiny_assets, tmp_path):
 
 @pytest.mark.slow
 def test_kill_9_at_twenty_random_moments(pod, tiny, tiny_assets, tmp_path):
-    """Moments anywhere between start and end, saves included (one each step); the numbers are an undisturbed run's."""
+    """Moments between a life's first point and its end, a save each step; the numbers are an undisturbed run's."""
     flags = ("--config.num_steps=8", "--config.checkpoint.every_steps=1")
     for name in ("undisturbed", "killed"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "assets").symlink_to(tiny_assets)
+    (process,) = pod.start(1, 1, tmp_path / "undisturbed", *flags)
+    wait_for(lambda: said_to_begin(tmp_path / "undisturbed" / RUN) == 1)
     begin = time.monotonic()
-    assert pod.end(pod.start(1, 1, tmp_path / "undisturbed", *flags)) == [0]
+    assert pod.end([process]) == [0]
     usual = time.monotonic() - begin
-    kills, moments, draw = 0, [], random.Random(0)
+    moments, draw = [], random.Random(0)
     directory = tmp_path / "killed" / RUN
-    while kills < 20:
+    while len(moments) < 20:
+        lives = said_to_begin(directory)
         (process,) = pod.start(1, 1, tmp_path / "killed", *flags)
-        time.sleep(draw.uniform(0.4 * usual, usual))
+        wait_for(lambda lives=lives: said_to_begin(directory) > lives)
+        time.sleep(draw.uniform(0.0, 0.6 * usual))
         if process.poll() is None:
             process.send_signal(signal.SIGKILL)
-            kills += 1
-        process.wait()
-        if (directory / "done.json").exists():  # this life is over: begin another one in the same place
+            process.wait()
+            saves = sorted(path.name for path in directory.glob("checkpoints/*"))
+            moments.append((len(rows(directory)) - 1, saves))
+        if (directory / "done.json").exists():  # this run is over: begin another one in the same place
             assert_same_run(directory, tmp_path / "undisturbed" / RUN, tiny)
             shutil.rmtree(directory)
-        else:
-            saves = [path.name for path in directory.glob("checkpoints/*")]
-            moments.append((len(rows(directory)) - 1, saves))
-    print("steps done and checkpoints at each kill:", moments)
+    print("last row and checkpoints at each kill:", *moments, sep="\n")
     assert pod.end(pod.start(1, 1, tmp_path / "killed", *flags)) == [0], pod.output(tmp_path / "killed")
     assert_same_run(directory, tmp_path / "undisturbed" / RUN, tiny)
 
 
+def said_to_begin(directory) -> int:
+    """How often this run has begun or gone on."""
+    log = directory / "log.txt"
+    return log.read_text().count("weights fingerprint") if log.exists() else 0
+
+
+def wait_for(condition, secs: float = 200) -> None:
+    end = time.monotonic() + secs
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
+
+
 @pytest.mark.slow
-def test_a_full_disk_ends_a_run_with_a_word_and_the_last_checkpoint_stands(pod, tiny, tiny_assets, tmp_path):
-    """A limit on the size of files stands for the disk: it is met by the second checkpoint, and lifted afterwards."""
+def test_a_full_disk_ends_a_run_with_a_word_and_the_last_checkpoint_stands(pod, tiny_assets, tmp_path):
+    """A limit on the size of files stands for the disk, and is lifted afterwards."""
     (tmp_path / "assets").symlink_to(tiny_assets)
     flags = ("--config.checkpoint.every_steps=1", "--config.checkpoint.every_secs=1000")
     assert pod.end(pod.start(1, 1, tmp_path, *flags, "--config.num_steps=1")) == [0]
-    (process,) = pod.start(1, 1, tmp_path, *flags)
-    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (6000, resource.RLIM_INFINITY))
-    assert process.wait() == 1
-    said = pod.output(tmp_path)
-    assert "could not be written" in said and "step 1 is the last whole one" in said and "start again" in said
+    command = [sys.executable, "-m", "rlscale_jax.train", "--config=tests/training/tiny.py", f"--workdir={tmp_path}"]
+    done = subprocess.run(
+        [*command, *flags],
+        cwd=pod.ROOT,
+        env=pod.environment(1),
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (6000, resource.RLIM_INFINITY)),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1 and re.search(r"^error: .*could not be written", done.stderr, re.M), done.stderr
+    assert "File too large" in done.stderr and "start again" in done.stderr
     assert pod.end(pod.start(1, 1, tmp_path, *flags)) == [0], pod.output(tmp_path)
     assert [row["step"] for row in rows(tmp_path / RUN)] == [0, 1, 2, 3, 4, 5]
 
 
 @pytest.mark.slow
 def test_a_disk_of_its_own_that_is_full(pod, tiny_assets, tmp_path):
-    """The same with a real file system of one megabyte, where this user may mount one."""
-    script = (
-        f"mount -t tmpfs -o size=1m none {tmp_path}/disk && mkdir {tmp_path}/disk/runs && "
-        f"ln -s {tiny_assets} {tmp_path}/disk/assets && "
-        f"{json.dumps(os.sys.executable)} -m rlscale_jax.train --config=tests/training/tiny.py "
-        f"--workdir={tmp_path}/disk --config.num_steps=30 --config.checkpoint.every_steps=1 "
-        f"--config.checkpoint.keep_last=99; echo status $?; ls {tmp_path}/disk/{RUN}/checkpoints; "
-        f"tail -n 1 {tmp_path}/disk/{RUN}/metrics.jsonl | cut -c -40"
+    """The same with a real file system of half a megabyte, where this user may mount one; then a larger one."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    train_in = (
+        f"{sys.executable} -m rlscale_jax.train --config=tests/training/tiny.py --workdir={disk} --config.num_steps=8 "
+        "--config.checkpoint.every_steps=1 --config.checkpoint.keep_last=99; echo status $?"
     )
-    (tmp_path / "disk").mkdir()
+    script = (
+        f"mount -t tmpfs -o size=500k none {disk} && ln -s {tiny_assets} {disk}/assets && {train_in}; "
+        f"ls {disk}/{RUN}/checkpoints; mount -o remount,size=9m {disk}; {train_in}; cat {disk}/{RUN}/metrics.jsonl"
+    )
     command = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script]
     done = subprocess.run(command, cwd=pod.ROOT, env=pod.environment(1), capture_output=True, text=True, check=False)
-    if "mount" in done.stderr and "permitted" in done.stderr:
-        pytest.skip("this user may not mount a file system")
-    assert "status 1" in done.stdout, done.stdout + done.stderr
-    assert "No space left on device" in done.stderr and "start again" in done.stderr, done.stderr
-    print(done.stdout, done.stderr[-600:])
+    if "status" not in done.stdout:
+        pytest.skip(f"this user may not mount a file system: {done.stderr[-200:]}")
+    statuses = re.findall(r"^status (\d+)", done.stdout, re.M)
+    assert statuses == ["1", "0"], done.stdout + done.stderr
+    assert re.search(r"^error: .*No space left on device", done.stderr, re.M), done.stderr
+    steps = [json.loads(line)["step"] for line in done.stdout.splitlines() if line.startswith("{")]
+    assert steps == list(range(9))
+    print(*[line for line in done.stderr.splitlines() if line.startswith("error:")])

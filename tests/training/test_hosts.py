@@ -1,5 +1,6 @@
 """Several hosts: one run, whoever writes and however many there are; what happens when one of them is lost."""
 
+import pathlib
 import signal
 import time
 
@@ -9,7 +10,8 @@ import pytest
 from rlscale_jax.experiment.records import read_rows
 from rlscale_jax.training import assets, loop
 
-STEPS = "--config.num_steps=2"
+VERIFIER = f"{pathlib.Path(__file__).with_name('grades_by_host.py')}:grade"  # gradients that are more than noise
+STEPS = ("--config.num_steps=2", f"--config.data.verifier={VERIFIER}")
 MESH = ("--config.mesh.data=2", "--config.mesh.fsdp=2", "--config.mesh.tensor=2")
 RUN = "runs/tiny_s0"
 
@@ -24,7 +26,7 @@ def workdir(tiny_assets, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def two_hosts(pod, workdir):
-    statuses = pod.end(pod.start(2, 4, workdir, STEPS, *MESH))
+    statuses = pod.end(pod.start(2, 4, workdir, *STEPS, *MESH))
     assert statuses == [0, 0], pod.output(workdir)
     return workdir / RUN
 
@@ -32,6 +34,7 @@ def two_hosts(pod, workdir):
 @pytest.fixture(scope="module")
 def experiment(tiny, tiny_assets):
     made = assets.ensure(tiny.experiment(num_steps=2), tiny_assets, log_path=tiny_assets / "log.txt")
+    made.data.verifier = VERIFIER
     made.mesh.data, made.mesh.fsdp, made.mesh.tensor = 2, 2, 2
     return made
 
@@ -57,11 +60,12 @@ def assert_same(found, expected, *, rel, abs):
 def test_two_hosts_are_one_run(two_hosts, experiment, tmp_path):
     """Step by step what one process with as many devices gives; one device differs by rounding."""
     loop.train(experiment, tmp_path / "one", devices=jax.devices()[:8])
-    assert_same(rows(two_hosts), rows(tmp_path / "one"), rel=1e-5, abs=1e-6)
+    assert_same(rows(two_hosts), rows(tmp_path / "one"), rel=1e-3, abs=1e-5)
     assert rows(two_hosts, "outcomes.jsonl") == rows(tmp_path / "one", "outcomes.jsonl")
     experiment.mesh.data = experiment.mesh.fsdp = experiment.mesh.tensor = 1
     loop.train(experiment, tmp_path / "single", devices=jax.devices()[:1])
-    assert_same(rows(two_hosts), rows(tmp_path / "single"), rel=1e-3, abs=1e-4)
+    assert_same(rows(two_hosts), rows(tmp_path / "single"), rel=2e-3, abs=1e-4)
+    assert 0.2 < rows(two_hosts)[1]["critic/rewards/mean"] < 0.8 and rows(two_hosts)[2]["actor/grad_norm"] > 1e-3
 
 
 @pytest.mark.slow
@@ -88,7 +92,7 @@ def test_what_two_hosts_saved_goes_on_in_one_process_on_another_mesh(two_hosts, 
 def test_each_host_grades_its_share(pod, tiny_assets, tmp_path, monkeypatch):
     (tmp_path / "assets").symlink_to(tiny_assets)
     monkeypatch.setenv("GRADED_BY", str(tmp_path / "graded.txt"))
-    flags = ("--config.num_steps=1", "--config.data.verifier=tests/training/grades_by_host.py:grade")
+    flags = ("--config.num_steps=1", f"--config.data.verifier={VERIFIER}")
     assert pod.end(pod.start(2, 2, tmp_path, *flags)) == [0, 0], pod.output(tmp_path)
     graded = (tmp_path / "graded.txt").read_text().split()
     assert set(graded) == {"0", "1"} and 0.3 < graded.count("0") / len(graded) < 0.7
