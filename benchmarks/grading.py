@@ -1,7 +1,8 @@
 """Answers graded per second, and how many rightly, beside math-verify: python -m benchmarks.grading DATA
 
-DATA is a directory with the study's math files in guru/ and, for the table, cases of other graders' own tests in
-grading/math_peers.jsonl ({"gold", "response", "expected", "category", "contested"} a line). Ordinary answers are the
+DATA is a directory with the study's math files in guru/ and cases of other graders' own tests in
+grading/math_peers.jsonl ({"gold", "response", "expected", "category", "contested"} a line); our own hand-decided cases
+are tests/rewards/math_cases.tsv. Ordinary answers are the
 golds of the evaluation sets at the end of a page of text: as they stand, spelled otherwise, and another problem's
 instead. Nothing repeats, so no cache helps; the pool has two workers.
 """
@@ -19,6 +20,7 @@ from rlscale_jax.data.problems import read_problems
 from rlscale_jax.rewards.boxed import last_boxed
 
 SETS = ("heldout", "math500", "aime2024", "amc2023", "gsm8k")
+OWN_CASES = pathlib.Path(__file__).parent.parent / "tests" / "rewards" / "math_cases.tsv"
 PAGE = "We look at the cases in turn; for each of them $x_k \\ge 0$ and the sum is at most $\\frac{n}{2}$. " * 20
 
 Item = tuple[str, str, str]
@@ -76,11 +78,24 @@ def _math_verify(response: str, gold: str) -> bool:
         return False
 
 
-def compare(path: pathlib.Path) -> tuple[Table, Table]:
-    """By category: counts of "right", "FP" and "FN" on the uncontested cases, ours and math-verify's on the box."""
+def peers_cases(data: pathlib.Path) -> list[dict]:
+    lines = (data / "grading" / "math_peers.jsonl").read_text().splitlines()
+    return [row for row in map(json.loads, lines) if not row["contested"]]
+
+
+def own_cases() -> list[dict]:
+    lines = OWN_CASES.read_text(encoding="utf8").splitlines()
+    fields = (line.split("\t") for line in lines if not line.startswith("#"))
+    return [
+        {"category": category, "expected": mark == "=", "gold": gold, "response": rf"\boxed{{{answer}}}"}
+        for category, mark, gold, answer in fields
+    ]
+
+
+def compare(rows: list[dict]) -> tuple[Table, Table]:
+    """By category: counts of "right", "FP" and "FN", ours and math-verify's on the box."""
     ours: Table = collections.defaultdict(collections.Counter)
     theirs: Table = collections.defaultdict(collections.Counter)
-    rows = [row for row in map(json.loads, path.read_text().splitlines()) if not row["contested"]]
     with rewards.RewardPool(2) as pool:
         verdicts = pool.submit([("math__math", row["response"], row["gold"]) for row in rows]).result()
     for row, verdict in zip(rows, verdicts, strict=True):
@@ -94,20 +109,22 @@ def compare(path: pathlib.Path) -> tuple[Table, Table]:
 
 def main(data: pathlib.Path) -> None:
     logging.disable(logging.CRITICAL)
-    cases = data / "grading" / "math_peers.jsonl"
-    if cases.exists():
-        ours, theirs = compare(cases)
-        print("| category | cases | right | FP | FN | math-verify right | FP | FN |\n|---|---|---|---|---|---|---|---|")
-        for name in sorted(ours, key=lambda name: -ours[name].total()):
-            print(f"| {name} | {ours[name].total()} | {_cells(ours[name])} | {_cells(theirs[name])} |")
-        totals = [sum(table.values(), collections.Counter()) for table in (ours, theirs)]
-        print(f"| all | {totals[0].total()} | {_cells(totals[0])} | {_cells(totals[1])} |")
+    for title, rows in (("Other graders' cases", peers_cases(data)), ("Our own cases", own_cases())):
+        _print_table(title, *compare(rows))
     items = ordinary(data)
     value, statuses = rate(items)
     peer = peer_rate(items)
     record = {"workload": "ordinary math answers", "value": round(value, 1), "unit": "answers/s, 2 workers"}
     record |= {"statuses": statuses, "peer": "math-verify, one core", "peer_value": round(peer, 1)}
     print(json.dumps(record | {"ratio": round(value / (2 * peer), 2)}))
+
+
+def _print_table(title: str, ours: Table, theirs: Table) -> None:
+    print(f"| {title} | cases | right | FP | FN | math-verify: right | FP | FN |\n|---|---|---|---|---|---|---|---|")
+    totals = [sum(table.values(), collections.Counter()) for table in (ours, theirs)]
+    for name in sorted(ours, key=lambda name: -ours[name].total()):
+        print(f"| {name} | {ours[name].total()} | {_cells(ours[name])} | {_cells(theirs[name])} |")
+    print(f"| all | {totals[0].total()} | {_cells(totals[0])} | {_cells(totals[1])} |\n")
 
 
 def _cells(counts: collections.Counter) -> str:
