@@ -37,7 +37,7 @@ CASES = {
     "nested roots": (MATH, r"\boxed{" + r"\sqrt{" * 200 + "2" + "}" * 201, "5", {"refused", "wrong", "unboxed"}),
     "signs": (MATH, r"\boxed{" + "-" * 1_500 + "5}", "5", {"refused", "wrong", "ok"}),
     "commas": (MATH, r"\boxed{" + "1," * 900 + "1}", "1", {"wrong", "refused"}),
-    "pluses and minuses": (MATH, r"\boxed{" + r"1\pm" * 300 + "1}", "1", {"wrong"}),
+    "pluses and minuses": (MATH, r"\boxed{" + r"1\pm" * 300 + "1}", "1", {"wrong", "refused"}),
     "bars": (MATH, r"\boxed{" + "|" * 1_000 + "5" + "|" * 1_000 + "}", "5", {"refused", "wrong", "unboxed"}),
     "spaces": (MATH, r"\boxed{5" + " " * 1_900 + "}", "5", {"ok"}),
     "megabytes of text": (MATH, "word " * (4 * MEGABYTE) + r"\boxed{5}", "5", {"ok"}),
