@@ -71,6 +71,7 @@ def _read(text: str, other: str) -> Node:
 
 
 def _same(gold: Node, answer: Node) -> bool:
+    gold, answer = _all_equal(gold, answer), _all_equal(answer, gold)
     gold, answer = _assigned_alike(gold, answer)
     if isinstance(gold, Scalar | Words) and isinstance(answer, Scalar | Words):
         return same_scalar(gold, answer) or (is_line(gold) and is_line(answer) and _same_region(gold, answer))
@@ -83,6 +84,16 @@ def _same(gold: Node, answer: Node) -> bool:
     if isinstance(gold, Group) or isinstance(answer, Group):
         return _same_group(_as_group(gold), _as_group(answer))
     return False
+
+
+def _all_equal(node: Node, other: Node) -> Node:
+    """x = y = z = 1 as (1, 1, 1), beside a tuple of as many."""
+    if not isinstance(node, Relation) or not isinstance(other, Group) or other.kind != "tuple":
+        return node
+    names = [side.strip() for side in node.sides[:-1]]
+    if set(node.ops) != {"="} or len(names) != len(other.items) or not all(re.fullmatch("[a-z]", n) for n in names):
+        return node
+    return Group("tuple", (read(node.sides[-1]),) * len(names))
 
 
 def _is_region(node: Node) -> bool:

@@ -16,13 +16,14 @@ _QUOTED = re.compile(
 )  # \text{the answer is 5}
 _SIGN = re.compile(r"\A\s*(?:=|\\approx|\\therefore|\\Rightarrow|\\implies)(?![A-Za-z])\s*")
 _REASON = re.compile(r"(?i)[,;.]?\s*\(?\\text\{[\s,;(]*(?:where|since|because|as desired)\b.*\Z", re.DOTALL)
-_LETTERS = r"(?<![A-Za-z\\])[a-z](?:\s*,\s*[a-z])*"
+_LETTERS = r"[a-z](?:\s*,\s*[a-z])*"
+_BEFORE = r"(?:[,;]\s*\(?|\s*\()\s*(?:\\text\{\s*(?:for|where|with)?(?: all| any| some)?(?: integers?)?\s*\})?\s*"
+_WHERE = r"\s*\\text\{\s*,?\s*(?:for|where|with)(?: all| any| some)?(?: integers?)?\s*\}\s*"
 _QUANTIFIER = re.compile(
-    rf"[,;]?\s*\(?(?:\\text\{{\s*,?\s*(?:for|where|with)?(?: all| any| some)?\s*\}})?\s*"
-    rf"({_LETTERS})\s*\\in\s*\\mathbb\{{([ZN])\}}\s*\)?\s*\Z"
+    rf"(?:{_BEFORE}|{_WHERE})({_LETTERS})\s*\\in\s*\\mathbb\{{[ZN]\}}(?:_\{{?0\}}?|[_^]\{{?[*+]\}}?)?\s*\)?\s*\Z"
 )
 _INTEGERS = re.compile(
-    rf"(?i)[,;]?\s*\(?(?:\\text\{{\s*,?\s*(?:for|where)(?: all| any| some)?(?: integers?)?\s*\}})?\s*({_LETTERS})\s*"
+    rf"(?i)(?:{_BEFORE}|{_WHERE})({_LETTERS})\s*"
     r"\\text\{\s*(?:is|are|is an|is any)?\s*(?:an |any )?integers?\s*\}\)?\s*\Z"
 )
 _LETTER = re.compile(r"(?<![\\A-Za-z])[a-z](?![A-Za-z])")

@@ -102,7 +102,7 @@ def read(text: str, depth: int = 0) -> Node:
         return matrix
     if r"\begin" not in text:
         text = text.replace("\\\\", ";")  # lines below each other
-    if match := re.fullmatch(r"(?!\\\{|-)[^=<>,;]{1,40}?\\in ?(?=[\\({\[\]])(.+)", text):
+    if match := re.fullmatch(r"(?!\\\{|-)(?:\([a-z](?:, ?[a-z])+\) ?|[^=<>,;]{1,40}?)\\in ?(?=[\\({\[\]])(.+)", text):
         return read(match[1], depth + 1)
     if len(steps := re.split(r"\\(?:Rightarrow|implies|therefore|Longrightarrow)(?![A-Za-z])", text)) > 1:
         return read(steps[-1], depth + 1)  # the last step is the answer
