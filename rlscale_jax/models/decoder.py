@@ -6,7 +6,7 @@ it reads and writes per layer (`layer_inputs`, `layer_outputs`).
 
 import contextlib
 import functools
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -60,6 +60,21 @@ def hidden_states(
     `tokens` and `positions` are int32 [..., T]. With `params["layers"]` stacked, layers run under `lax.scan` and
     `layer_inputs` / outputs carry a leading L axis; with a list of layers they are unrolled and these are lists.
     """
+    x = embed(params, tokens, compute_dtype)
+    return transform(architecture, params, x, positions, attend, layer_inputs, remat=remat)
+
+
+def transform(
+    architecture: Architecture,
+    params: Params,
+    x: jax.Array,
+    positions: jax.Array,
+    attend: Attend,
+    layer_inputs: Any = None,
+    *,
+    remat: str = "none",
+) -> tuple[jax.Array, Any]:
+    """`hidden_states` from tokens already looked up, x [..., T, D] (see `embed`); computes in x's dtype."""
     block_def, norm_def = _definitions(architecture)
     cos_sin = rotary.tables(architecture, positions)
 
@@ -69,8 +84,8 @@ def hidden_states(
 
     if remat != "none":
         layer = jax.checkpoint(layer, policy=REMAT_POLICIES[remat], prevent_cse=False)
-    with _precision(compute_dtype):
-        x, outputs = _run_layers(layer, _embed(params, tokens, compute_dtype), params["layers"], layer_inputs)
+    with _precision(x.dtype):
+        x, outputs = _run_layers(layer, x, params["layers"], layer_inputs)
     return nnx.merge(norm_def, params["final_norm"])(x), outputs
 
 
@@ -79,11 +94,23 @@ def _precision(compute_dtype: jnp.dtype):
     return jax.default_matmul_precision("highest") if compute_dtype == jnp.float32 else contextlib.nullcontext()
 
 
-def _embed(params: Params, tokens: jax.Array, compute_dtype: jnp.dtype) -> jax.Array:
+def embed(params: Params, tokens: jax.Array, compute_dtype: jnp.dtype) -> jax.Array:
     """Rows of the table. Each device looks up its slice of D for all rows, then slices are exchanged for rows."""
-    x = params["embed"]["embedding"][tokens]
-    x = constrain(x, "lookup_batch", *[None] * (x.ndim - 2), "embed")
+    x = _whole_rows(params["embed"]["embedding"][tokens])
     return constrain_residual(x.astype(compute_dtype))
+
+
+def add_embed_grad(table_grad: jax.Array, tokens: jax.Array, x_grad: jax.Array) -> jax.Array:
+    """The table's gradient [V D] plus what `embed` sends back for x_grad [..., T, D].
+
+    Written out so that it is added where a tied head's gradient already lies; automatic differentiation would make
+    a second table of zeros for it.
+    """
+    return table_grad.at[tokens].add(_whole_rows(x_grad.astype(table_grad.dtype)))
+
+
+def _whole_rows(x: jax.Array) -> jax.Array:
+    return constrain(x, "lookup_batch", *[None] * (x.ndim - 2), "embed")
 
 
 def _run_layers(layer, x, layer_params, layer_inputs):
@@ -96,16 +123,18 @@ def _run_layers(layer, x, layer_params, layer_inputs):
     return x, outputs
 
 
-def lm_head(params: Params) -> jax.Array:
-    """The output matrix [D, V]: the model's own, or its transposed embedding table when tied."""
-    matrix = params["lm_head"]["kernel"] if "lm_head" in params else params["embed"]["embedding"].T
-    return constrain(matrix, None, "vocab")
+def lm_head(params: Params) -> tuple[jax.Array, Literal["dv", "vd"]]:
+    """The output matrix and how it lies: the model's own kernel [D V], or its embedding table [V D] when tied."""
+    if "lm_head" in params:
+        return constrain(params["lm_head"]["kernel"], None, "vocab"), "dv"
+    return constrain(params["embed"]["embedding"], "vocab", None), "vd"
 
 
 def unembed(params: Params, hidden: jax.Array) -> jax.Array:
     """Logits [..., V] in float32 of hidden states [..., D]."""
+    head, axes = lm_head(params)
     with _precision(hidden.dtype):
-        return jnp.matmul(hidden, lm_head(params).astype(hidden.dtype), preferred_element_type=jnp.float32)
+        return jnp.einsum(f"...d,{axes}->...v", hidden, head.astype(hidden.dtype), preferred_element_type=jnp.float32)
 
 
 def unstack(params: Params) -> Params:

@@ -1,11 +1,15 @@
 """AdamW as in the study: constant rate (after an optional warm-up), decoupled decay of every parameter, clipping."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
 from rlscale_jax.experiment.config import OptimizerConfig
+
+_NORM_SLICES = 64
 
 
 def learning_rate(config: OptimizerConfig, step: ArrayLike) -> jax.Array:
@@ -26,7 +30,43 @@ def adamw(config: OptimizerConfig) -> optax.GradientTransformation:
     )
 
 
-def clip(gradient, norm: jax.Array, limit: float):
-    """The gradient scaled down to the norm `limit` where it is longer."""
-    scale = jnp.minimum(1.0, limit / (norm + 1e-6))  # torch's clip_grad_norm_ adds the same 1e-6
-    return jax.tree.map(lambda g: g * scale.astype(g.dtype), gradient)
+def apply_adamw(config: OptimizerConfig, params, gradient, opt_state, *, scale: jax.Array, use: jax.Array):
+    """(params, opt_state) after one step of `adamw` on scale * gradient; as they were where `use` is False.
+
+    Written out because every array is then read and written once, in place. With the transformation's own update the
+    moments are held twice: as they are kept if the step is used, and as the step needs them.
+    """
+    adam, decay, schedule = opt_state
+    count = adam.count + 1
+    rate, used = learning_rate(config, adam.count), use.astype(adam.count.dtype)
+    first, second = 1 - config.b1**count, 1 - config.b2**count
+
+    def leaf(p, g, m, v):
+        g = (g * scale).astype(p.dtype)
+        m = jnp.where(use, config.b1 * m + (1 - config.b1) * g, m)
+        v = jnp.where(use, config.b2 * v + (1 - config.b2) * g * g, v)
+        change = (m / first) / (jnp.sqrt(v / second) + config.eps) + config.weight_decay * p
+        return jnp.where(use, p - rate * change, p), m, v
+
+    moved = jax.tree.map(leaf, params, gradient, adam.mu, adam.nu)
+    params, mu, nu = jax.tree.transpose(jax.tree.structure(params), jax.tree.structure((0, 0, 0)), moved)
+    adam = adam._replace(count=adam.count + used, mu=mu, nu=nu)
+    return params, (adam, decay, schedule._replace(count=schedule.count + used))
+
+
+def global_norm(gradient) -> jax.Array:
+    """The length of a gradient, summed in float32."""
+    return jnp.sqrt(sum(_sum_of_squares(g.astype(jnp.float32)) for g in jax.tree.leaves(gradient)))
+
+
+def _sum_of_squares(g: jax.Array) -> jax.Array:
+    """On one device in slices: XLA's CPU compiler holds every square of a plain sum, and takes eight times as long."""
+    if jax.sharding.get_abstract_mesh().size > 1:  # a reshape would gather what is sharded
+        return jnp.sum(g * g)
+    slices = g.reshape(math.gcd(g.size, _NORM_SLICES), -1)
+    return jax.lax.map(lambda part: jnp.vdot(part, part), slices).sum()
+
+
+def clip_scale(norm: jax.Array, limit: float) -> jax.Array:
+    """What a gradient of that norm is multiplied by so that it is no longer than `limit`."""
+    return jnp.minimum(1.0, limit / (norm + 1e-6))  # torch's clip_grad_norm_ adds the same 1e-6

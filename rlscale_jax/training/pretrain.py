@@ -101,7 +101,8 @@ def _build_step(architecture: Architecture, optimizer: optax.GradientTransformat
         hidden, _ = decoder.hidden_states(
             architecture, params, inputs, positions, attention.causal_attend(), compute_dtype=jnp.float32
         )
-        logprobs = token_logprobs(hidden, decoder.lm_head(params), targets, chunk_tokens=targets.size)
+        head, axes = decoder.lm_head(params)
+        logprobs = token_logprobs(hidden, head, targets, chunk_tokens=targets.size, head_axes=axes)
         return -jnp.sum(logprobs * mask[:, 1:]) / jnp.sum(mask[:, 1:])
 
     @functools.partial(jax.jit, donate_argnums=0)

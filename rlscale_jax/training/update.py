@@ -81,37 +81,37 @@ def build(
     `shared_prefix_attend` is the attention of a group's row; on TPUs `models.splash` has a kernel for it.
     """
     adamw = optimizer.adamw(optimizer_config)
-    forward = functools.partial(_completion_hidden, architecture, config, compute_dtype, shared_prefix_attend)
+    forward = functools.partial(_completion_hidden, architecture, config, shared_prefix_attend)
+
+    def head_and_chunks(params):
+        head, axes = decoder.lm_head(params)
+        return head, {
+            "chunk_tokens": config.logprob_chunk_tokens,
+            "num_shards": _num_shards(),
+            "head_axes": axes,
+        }
 
     def logprobs(params, batch):
-        hidden = forward(params, batch)
-        head = decoder.lm_head(params).astype(hidden.dtype)
-        scored = scoring.token_logprobs(
-            hidden,
-            head,
-            batch.completion_tokens,
-            chunk_tokens=config.logprob_chunk_tokens,
-            num_shards=_num_shards(),
-        )
-        return jnp.where(_is_real(batch), scored, 0.0)
+        tokens, positions = _rows(batch)
+        hidden = forward(params, decoder.embed(params, tokens, compute_dtype), positions, batch)
+        head, chunks = head_and_chunks(params)
+        return jnp.where(_is_real(batch), scoring.token_logprobs(hidden, head, batch.completion_tokens, **chunks), 0.0)
 
-    def objective(params, batch):
-        hidden = forward(params, batch)
-        head = decoder.lm_head(params).astype(hidden.dtype)
-        total, chunk_sums = scoring.reduce_tokens(
-            functools.partial(loss.policy_loss, config),
-            hidden,
-            head,
-            batch.completion_tokens,
-            _token_inputs(config, batch),
-            chunk_tokens=config.logprob_chunk_tokens,
-            num_shards=_num_shards(),
-        )
+    def objective(params, embedded, positions, batch):
+        hidden = forward(params, embedded, positions, batch)
+        head, chunks = head_and_chunks(params)
+        inputs = _token_inputs(config, batch)
+        token_fn = functools.partial(loss.policy_loss, config)
+        total, chunk_sums = scoring.reduce_tokens(token_fn, hidden, head, batch.completion_tokens, inputs, **chunks)
         return total, loss.reduce_sums(chunk_sums)
 
     def gradients(params, batch):
-        (_, sums), gradient = jax.value_and_grad(objective, has_aux=True)(params, batch)
-        return {"gradient": gradient, "sums": sums}
+        tokens, positions = _rows(batch)
+        embedded = decoder.embed(params, tokens, compute_dtype)
+        differentiate = jax.value_and_grad(objective, argnums=(0, 1), has_aux=True)
+        (_, sums), (gradient, embedded_grad) = differentiate(params, embedded, positions, batch)
+        table = decoder.add_embed_grad(gradient["embed"]["embedding"], tokens, embedded_grad)
+        return {"gradient": gradient | {"embed": {"embedding": table}}, "sums": sums}
 
     def accumulate(params, accumulated, batch):
         new = gradients(params, batch)
@@ -119,7 +119,7 @@ def build(
         return {"gradient": gradient, "sums": loss.add_sums(accumulated["sums"], new["sums"])}
 
     def apply(state, accumulated):
-        return _apply(config, optimizer_config, adamw, state, accumulated)
+        return _apply(config, optimizer_config, state, accumulated)
 
     return Programs(
         init_state=jax.jit(functools.partial(_init_state, adamw), donate_argnums=0),
@@ -140,14 +140,11 @@ def _zeros(params: Any) -> Accumulated:
     return {"gradient": jax.tree.map(jnp.zeros_like, params), "sums": loss.zero_sums()}
 
 
-def _completion_hidden(architecture, config, compute_dtype, shared_prefix_attend, params, batch) -> jax.Array:
+def _completion_hidden(architecture, config, shared_prefix_attend, params, embedded, positions, batch) -> jax.Array:
     """The hidden states [P, G, Tc, D] that predict the completions' tokens, each one position before its token."""
     num_prefix, num_samples = batch.prompt_tokens.shape[1], batch.num_samples
-    tokens, positions = _rows(batch)
     attend = shared_prefix_attend(batch.prompt_lengths, num_prefix, num_samples)
-    hidden, _ = decoder.hidden_states(
-        architecture, params, tokens, positions, attend, compute_dtype=compute_dtype, remat=config.remat
-    )
+    hidden, _ = decoder.transform(architecture, params, embedded, positions, attend, remat=config.remat)
     last = (batch.prompt_lengths - 1)[:, None, None]
     prompt_end = jnp.take_along_axis(hidden[:, :num_prefix], last, axis=1)[:, None]  # [P 1 1 D]
     own = hidden[:, num_prefix:].reshape(*batch.completion_tokens.shape, -1)
@@ -186,28 +183,31 @@ def _token_inputs(config: GrpoConfig, batch: RolloutBatch) -> loss.TokenInputs:
     )
 
 
-def _apply(config, optimizer_config, adamw, state: State, accumulated: Accumulated):
+def _apply(config: GrpoConfig, optimizer_config: OptimizerConfig, state: State, accumulated: Accumulated):
     """Divides once, clips, steps; keeps everything as it was where loss or gradient are not finite.
 
     A mini-batch without any counted token changes nothing either; that is no fault and is not counted as one.
     """
     sums = accumulated["sums"]
     weight = jnp.maximum(sums["weight"], 1e-30)
-    gradient = jax.tree.map(lambda g: g / weight, accumulated["gradient"])
-    norm, metrics = optax.global_norm(gradient), loss.finalize(config, sums)
+    norm = optimizer.global_norm(accumulated["gradient"]) / weight
+    metrics = loss.finalize(config, sums)
     finite = jnp.isfinite(norm) & jnp.isfinite(metrics["actor/loss"])
-    updates, opt_state = adamw.update(
-        optimizer.clip(gradient, norm, optimizer_config.clip_norm), state["opt_state"], state["params"]
-    )
-    changed = {
-        "params": optax.apply_updates(state["params"], updates),
-        "opt_state": opt_state,
-        "step": state["step"] + 1,
-    }
     use = finite & (sums["tokens"] > 0)
-    kept = {name: state[name] for name in changed}
-    new = jax.tree.map(functools.partial(jnp.where, use), changed, kept)
-    new["nonfinite"] = jnp.where(finite, 0, state["nonfinite"] + 1)
+    params, opt_state = optimizer.apply_adamw(
+        optimizer_config,
+        state["params"],
+        accumulated["gradient"],
+        state["opt_state"],
+        scale=optimizer.clip_scale(norm, optimizer_config.clip_norm) / weight,
+        use=use,
+    )
+    new = {
+        "params": params,
+        "opt_state": opt_state,
+        "step": state["step"] + use,
+        "nonfinite": jnp.where(finite, 0, state["nonfinite"] + 1),
+    }
     metrics |= {"actor/grad_norm": norm, "actor/lr": optimizer.learning_rate(optimizer_config, state["step"])}
     return new, metrics | {"actor/nonfinite": new["nonfinite"]}
 

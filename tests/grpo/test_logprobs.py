@@ -28,11 +28,16 @@ def dense(hidden, head):
     return logits - top - np.log(np.exp(logits - top).sum(-1, keepdims=True))
 
 
+def laid_out(head, head_axes):
+    """The head [D V] as its own kernel, or as a tied table."""
+    return head if head_axes == "dv" else head.T
+
+
 @pytest.mark.parametrize("chunk_tokens", [1, 5, 7, 28, 1000])
-@pytest.mark.parametrize("num_shards", [1, 2])
-def test_scores_equal_a_dense_softmax(case, chunk_tokens, num_shards):
-    args = (case["hidden"], case["head"], case["targets"])
-    scored = score_tokens(*args, chunk_tokens=chunk_tokens, num_shards=num_shards)
+@pytest.mark.parametrize(("num_shards", "head_axes"), [(1, "dv"), (2, "dv"), (1, "vd"), (2, "vd")])
+def test_scores_equal_a_dense_softmax(case, chunk_tokens, num_shards, head_axes):
+    args = (case["hidden"], laid_out(case["head"], head_axes), case["targets"])
+    scored = score_tokens(*args, chunk_tokens=chunk_tokens, num_shards=num_shards, head_axes=head_axes)
     table = dense(case["hidden"], case["head"])
     expected = np.take_along_axis(table, case["targets"][..., None], -1)[..., 0]
     np.testing.assert_allclose(scored.logprobs, expected, atol=2e-6)
@@ -53,10 +58,11 @@ def weighted(logprobs, entropies, inputs):
 
 
 @pytest.mark.parametrize("chunk_tokens", [3, 28])
-@pytest.mark.parametrize("num_shards", [1, 4])
-def test_one_pass_gradient_equals_finite_differences(case, chunk_tokens, num_shards):
+@pytest.mark.parametrize(("num_shards", "head_axes"), [(1, "dv"), (4, "dv"), (1, "vd"), (4, "vd")])
+def test_one_pass_gradient_equals_finite_differences(case, chunk_tokens, num_shards, head_axes):
     def objective(hidden, head):
-        sizes = {"chunk_tokens": chunk_tokens, "num_shards": num_shards}
+        sizes = {"chunk_tokens": chunk_tokens, "num_shards": num_shards, "head_axes": head_axes}
+        head = laid_out(head, head_axes)
         return 2.0 * reduce_tokens(weighted, hidden, head, case["targets"], case["inputs"], **sizes)[0]
 
     def reference(hidden, head):
@@ -104,6 +110,19 @@ def test_no_array_is_larger_than_a_chunk_of_logits(differentiable):
     compiled = jax.jit(jax.grad(objective, argnums=(0, 1))).lower(*shapes, targets).compile()
     chunk_of_logits = chunk * vocab * 4
     assert compiled.memory_analysis().temp_size_in_bytes < 6 * chunk_of_logits < tokens * vocab * 4
+
+
+def test_the_heads_gradient_is_added_up_in_place():
+    """Beside the gradient itself the program needs less than half of another head."""
+    tokens, dim, vocab = 64, 512, 4096
+
+    def objective(hidden, head):
+        targets, inputs = jnp.zeros(tokens, jnp.int32), jnp.ones(tokens)
+        return reduce_tokens(weighted, hidden, head, targets, inputs, chunk_tokens=16, head_axes="vd")[0]
+
+    shapes = [jax.ShapeDtypeStruct(s, jnp.float32) for s in ((tokens, dim), (vocab, dim))]
+    compiled = jax.jit(jax.grad(objective, argnums=(0, 1))).lower(*shapes).compile()
+    assert compiled.memory_analysis().temp_size_in_bytes < vocab * dim * 4 / 2
 
 
 def test_sum_over_no_shard_multiple_is_refused(case):

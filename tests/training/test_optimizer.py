@@ -1,5 +1,8 @@
 """The learning rate, the clipping of gradients, and AdamW's step by hand (PyTorch's is in test_update.py)."""
 
+import dataclasses
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -20,18 +23,64 @@ def test_warmup_rises_linearly_and_never_starts_at_zero():
     assert rates == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
 
 
+CONFIG = OptimizerConfig(learning_rate=0.1, weight_decay=0.5)
+TRUE, ONE = jnp.array(True), jnp.float32(1.0)
+
+
 def test_first_step_is_the_rate_against_the_sign_plus_decay():
     """m / sqrt(v) of the first step is the gradient's sign; decay is decoupled and reaches every parameter."""
-    adamw = optimizer.adamw(OptimizerConfig(learning_rate=0.1, weight_decay=0.5))
     params = {"kernel": jnp.array([2.0, -4.0]), "scale": jnp.array([1.0])}
     gradient = {"kernel": jnp.array([0.3, -7.0]), "scale": jnp.array([0.0])}
-    updates, _ = adamw.update(gradient, adamw.init(params), params)
-    stepped = optax.apply_updates(params, updates)
+    moments = optimizer.adamw(CONFIG).init(params)
+    stepped, _ = optimizer.apply_adamw(CONFIG, params, gradient, moments, scale=ONE, use=TRUE)
     np.testing.assert_allclose(stepped["kernel"], [2.0 - 0.1 - 0.1, -4.0 + 0.1 + 0.2], rtol=1e-5)
     np.testing.assert_allclose(stepped["scale"], [0.95], rtol=1e-6)
 
 
-@pytest.mark.parametrize(("limit", "expected"), [(1.0, [0.6, 0.8]), (10.0, [3.0, 4.0])])
+def test_steps_in_place_are_optaxs():
+    """Several steps with warm-up and scaled gradients; state and parameters after each."""
+    config = dataclasses.replace(CONFIG, warmup_steps=3, b1=0.8, b2=0.95, eps=1e-3)
+    reference, rng = optimizer.adamw(config), np.random.default_rng(0)
+    params = theirs = {"a": jnp.asarray(rng.normal(size=(3, 4)), jnp.float32), "b": jnp.ones(2)}
+    state = their_state = reference.init(params)
+    for _ in range(5):
+        gradient = jax.tree.map(lambda p: jnp.asarray(rng.normal(size=p.shape), jnp.float32), params)
+        params, state = optimizer.apply_adamw(config, params, gradient, state, scale=jnp.float32(0.25), use=TRUE)
+        scaled = jax.tree.map(lambda g: 0.25 * g, gradient)
+        updates, their_state = reference.update(scaled, their_state, theirs)
+        theirs = optax.apply_updates(theirs, updates)
+        assert jax.tree.structure(state) == jax.tree.structure(their_state)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-6), (params, state), (theirs, their_state))
+
+
+def test_an_unused_step_changes_nothing_not_even_for_nan():
+    params = {"a": jnp.arange(3.0)}
+    moments = optimizer.adamw(CONFIG).init(params)
+    params, moments = optimizer.apply_adamw(CONFIG, params, params, moments, scale=ONE, use=TRUE)
+    nan = {"a": jnp.full(3, jnp.nan)}
+    after = optimizer.apply_adamw(CONFIG, params, nan, moments, scale=ONE, use=jnp.array(False))
+    jax.tree.map(np.testing.assert_array_equal, after, (params, moments))
+
+
+def test_the_step_holds_no_second_copy_of_anything():
+    """Donated, every array is updated in place: the compiled program needs less than its smallest array beside them."""
+    params = {"a": jax.ShapeDtypeStruct((256, 256), jnp.float32), "b": jax.ShapeDtypeStruct((64, 1024), jnp.float32)}
+
+    def step(params, state, gradient):
+        norm = optimizer.global_norm(gradient)
+        return optimizer.apply_adamw(CONFIG, params, gradient, state, scale=1 / norm, use=jnp.isfinite(norm))
+
+    state = jax.eval_shape(optimizer.adamw(CONFIG).init, params)
+    memory = jax.jit(step, donate_argnums=(0, 1)).lower(params, state, params).compile().memory_analysis()
+    assert memory.alias_size_in_bytes > 6 * 256 * 1024
+    assert memory.temp_size_in_bytes < 256 * 1024
+
+
+def test_norm_is_the_length_of_all_arrays_together():
+    gradient = {"a": jnp.full((2, 2), 2.0), "b": jnp.array([3.0]), "c": jnp.zeros((5, 7))}
+    np.testing.assert_allclose(optimizer.global_norm(gradient), 5.0, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("limit", "expected"), [(1.0, 0.2), (10.0, 1.0)])
 def test_clipping_scales_only_long_gradients(limit, expected):
-    gradient = jnp.array([3.0, 4.0])
-    np.testing.assert_allclose(optimizer.clip(gradient, jnp.float32(5.0), limit), expected, rtol=1e-5)
+    np.testing.assert_allclose(optimizer.clip_scale(jnp.float32(5.0), limit), expected, rtol=1e-5)
