@@ -213,9 +213,10 @@ def _apply(config: GrpoConfig, optimizer_config: OptimizerConfig, state: State, 
 
 
 def mean_metrics(metrics: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """Metrics of several updates as one row: means, maxima where named so, the last count of skips."""
+    """Metrics of several updates as one row: means; maxima where named so, and of the updates skipped in a row."""
     rows = jax.device_get(list(metrics))
-    joined = {name: np.mean([row[name] for row in rows]) for name in rows[0]}
-    joined |= {name: np.max([row[name] for row in rows]) for name in joined if name.endswith("_max")}
-    joined["actor/nonfinite"] = rows[-1]["actor/nonfinite"]
-    return {name: float(value) for name, value in joined.items()}
+    return {name: float((np.max if _is_maximum(name) else np.mean)([row[name] for row in rows])) for name in rows[0]}
+
+
+def _is_maximum(name: str) -> bool:
+    return name.endswith("_max") or name == "actor/nonfinite"

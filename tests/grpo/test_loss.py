@@ -103,11 +103,22 @@ def reference_loss(config, logprobs, tokens):
     return total
 
 
-@pytest.mark.parametrize("changes", [{}, {"importance_cap": 1.1}, {"kl_coef": 0.5, "kl_clamp": 0.2, "clip_high": 0.5}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"importance_cap": 1.1},
+        {"kl_coef": 0.5, "kl_clamp": 0.2, "clip_high": 0.5},
+        {"dual_clip": 1.3, "clip_low": 0.1, "clip_high": 0.28},
+        {"dual_clip": 0.0, "kl_coef": 0.0},
+        {"aggregation": "sequence_mean"},
+    ],
+)
 def test_loss_equals_the_reference_and_its_finite_differences(changes):
     config = dataclasses.replace(CONFIG, **changes)
     with jax.enable_x64(True):
         logprobs, tokens = tokens_of(np.random.default_rng(1))
+        tokens = dataclasses.replace(tokens, weight=loss.token_weights(config, tokens.mask))
         value, gradient = jax.value_and_grad(lambda lp: loss.policy_loss(config, lp, lp, tokens)[0])(logprobs)
         np.testing.assert_allclose(value, reference_loss(config, logprobs, tokens), rtol=1e-12)
         expected = np.zeros(logprobs.shape)

@@ -99,7 +99,7 @@ def test_remat_and_chunks_change_nothing(update_case, whole, remat, chunk_tokens
     assert_same(run(update_case, programs, [update_case.batch]), whole)
 
 
-@pytest.mark.parametrize("shape", [(1, 2, 1), (2, 1, 2), (2, 2, 2)])
+@pytest.mark.parametrize("shape", [(1, 2, 1), (3, 1, 1), (2, 1, 2), (3, 2, 1), (2, 2, 2)])
 def test_devices_change_nothing(update_case, whole, shape):
     axes = dict(zip(("data", "fsdp", "tensor"), shape, strict=True))
     mesh = make_mesh(MeshConfig(**axes), jax.devices()[: np.prod(shape)])
@@ -111,6 +111,12 @@ def test_devices_change_nothing(update_case, whole, shape):
         state, metrics = programs.update(programs.init_state(params), [placed])
     assert_same((jax.device_get(state["params"]), jax.device_get(metrics)), whole)
     assert logprobs.sharding.is_equivalent_to(placed.sampler_logprobs.sharding, 3)
+
+
+@pytest.mark.parametrize("num_devices", [5, 7])
+def test_devices_that_nothing_divides_over_are_refused(update_case, num_devices):
+    with pytest.raises(ValueError, match=f"4 prompts with 3 samples do not divide over {num_devices} shards"):
+        batches.split_groups(update_case.batch, num_devices)
 
 
 def test_eight_shards_cut_groups_where_prompts_do_not_suffice(update_case, whole):
@@ -221,4 +227,4 @@ def test_completions_have_no_gradient_from_each_other_nor_from_their_future(upda
 def test_mean_metrics(update_case):
     rows = [{"a": np.float32(1), "b_max": np.float32(5), "actor/nonfinite": np.int32(3)}]
     rows += [{"a": np.float32(2), "b_max": np.float32(4), "actor/nonfinite": np.int32(0)}]
-    assert update.mean_metrics(rows) == {"a": 1.5, "b_max": 5.0, "actor/nonfinite": 0.0}
+    assert update.mean_metrics(rows) == {"a": 1.5, "b_max": 5.0, "actor/nonfinite": 3.0}
