@@ -47,7 +47,7 @@ class Update:
             num_minibatches=1,
             kl_coef=0.001 if work.with_rollout else 0.0,
             remat="full" if work.remat else "none",
-            logprob_chunk_tokens=256,
+            logprob_chunk_tokens=256 if work.remat else 512,  # a chunk of W4's logits is 0.6 MB a token
         )
         self.architecture, dtype = model.architecture, jnp.dtype(work.dtype)
         self.programs = update.build(self.architecture, self.config, OptimizerConfig(), compute_dtype=dtype)

@@ -187,10 +187,10 @@ def _add_head_grad(head_grad: jax.Array, hidden: jax.Array, logit_grad: jax.Arra
     Where one device holds it all, slice by slice of the vocabulary and in place: a compiler that cannot add within a
     product would hold a second array of the head's size.
     """
-    vocab_size = logit_grad.shape[0]
-    alone = jax.sharding.get_abstract_mesh().size <= 1  # a sharded vocabulary must not be sliced
-    size = vocab_size // math.gcd(vocab_size, _HEAD_SLICES) if alone else vocab_size
-    axis = 1 + head_axes.index("v")
+    if jax.sharding.get_abstract_mesh().size > 1:  # a sharded vocabulary must not be sliced
+        return head_grad + _head_product(hidden, logit_grad, head_axes)
+    num_slices = math.gcd(logit_grad.shape[0], _HEAD_SLICES)
+    size, axis = logit_grad.shape[0] // num_slices, 1 + head_axes.index("v")
 
     def add(index, head_grad):
         start = index * size
@@ -198,7 +198,7 @@ def _add_head_grad(head_grad: jax.Array, hidden: jax.Array, logit_grad: jax.Arra
         part += jax.lax.dynamic_slice_in_dim(head_grad, start, size, axis=axis)
         return jax.lax.dynamic_update_slice_in_dim(head_grad, part, start, axis=axis)
 
-    return jax.lax.fori_loop(0, vocab_size // size, add, head_grad)
+    return jax.lax.fori_loop(0, num_slices, add, head_grad)
 
 
 def _head_product(hidden: jax.Array, logit_grad: jax.Array, head_axes: HeadAxes) -> jax.Array:
