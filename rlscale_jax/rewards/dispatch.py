@@ -54,7 +54,10 @@ def quick(data_source: str, response: str, ground_truth: str) -> Verdict | None:
         return failed(REFUSED)
     if len(response) > QUICK_CHARS:
         return None
-    verdict = module.quick(response, ground_truth)
+    try:
+        verdict = module.quick(response, ground_truth)
+    except Exception:  # the worker meets it again, and there it is counted as crashed
+        return None
     return verdict and verdict.timed(time.perf_counter() - start)
 
 
@@ -92,7 +95,10 @@ def as_text(value: object) -> str:
     """A ground truth as a string: nested ones (zebra grids, arrays from parquet) as JSON."""
     if isinstance(value, str):
         return value
-    return json.dumps(value, default=lambda array: array.tolist() if hasattr(array, "tolist") else str(array))
+    try:
+        return json.dumps(value, default=lambda array: array.tolist() if hasattr(array, "tolist") else str(array))
+    except (TypeError, ValueError):  # keys that JSON does not have, or a circle
+        return repr(value)
 
 
 def load_verifier(spec: str) -> Verifier:

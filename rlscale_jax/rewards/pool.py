@@ -141,7 +141,7 @@ class RewardPool:
                 handle.changed.notify_all()
 
     def _at_once(self, item: Item) -> Verdict | None:
-        if not isinstance(item[1], str):
+        if not isinstance(item[0], str) or not isinstance(item[1], str):
             return failed(REFUSED)
         return None if self._options["verifier"] else dispatch.quick(*item)
 

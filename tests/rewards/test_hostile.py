@@ -5,6 +5,7 @@ import time
 import pytest
 
 from rlscale_jax import rewards
+from rlscale_jax.rewards import math_answer
 
 MATH = "math__math"
 GRID = '{"header": ["Position", "Pet"], "rows": [["1", "cat"], ["2", "dog"]]}'
@@ -97,6 +98,18 @@ def test_every_hostile_text_gets_its_verdict_in_time():
 @pytest.mark.parametrize("response", [None, 5, b"bytes"])
 def test_what_is_no_text_is_refused(response):
     assert rewards.verify(MATH, response, "5").status == "refused"
+    assert rewards.verify(response, r"\boxed{5}", "5").status == "refused"  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("truth", [None, 5, {(1, 2): 3}, ["5"], object(), float("nan")])
+def test_a_ground_truth_that_is_no_answer_is_not_met(truth):
+    assert not rewards.verify(MATH, r"\boxed{7}", truth).correct
+
+
+def test_what_breaks_in_the_quick_look_breaks_in_the_worker(monkeypatch):
+    """Never in the caller, whose training would end."""
+    monkeypatch.setattr(math_answer, "quick", lambda response, truth: 1 / 0)
+    assert rewards.verify(MATH, r"\boxed{7}", "7").status == "ok"
 
 
 def test_the_same_text_gets_the_same_verdict():
