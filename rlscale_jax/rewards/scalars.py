@@ -28,7 +28,7 @@ def same_scalar(gold: Scalar | Words, answer: Scalar | Words) -> bool:
 
 def _without_text(text: str) -> str:
     r"""March 5, be it \text{March 5} or \text{March }5."""
-    return compact(re.sub(r"\\text\{([^{}]*)\}", r"\1", text))
+    return compact(re.sub(r"\\text\{([^{}]*)\}", lambda words: words[1].lower(), text))
 
 
 # One choice with its content: \text{(C) }15, (C) 15, C. 15
