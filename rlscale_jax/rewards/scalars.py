@@ -23,12 +23,15 @@ def same_scalar(gold: Scalar | Words, answer: Scalar | Words) -> bool:
         return _same_choice(gold, chosen["letter"] or chosen["bare"], chosen["rest"])
     if isinstance(gold, Words) or isinstance(answer, Words):
         return _same_words(gold, answer)
-    return _same_quantity(gold.text, answer.text) or _without_text(gold.text) == _without_text(answer.text)
+    if r"\text" in gold.text + answer.text and re.search("[A-Za-z]{3}", _without_text(gold.text)):
+        if _without_text(gold.text).casefold() == _without_text(answer.text).casefold():
+            return True
+    return _same_quantity(gold.text, answer.text)
 
 
 def _without_text(text: str) -> str:
     r"""March 5, be it \text{March 5} or \text{March }5."""
-    return compact(re.sub(r"\\text\{([^{}]*)\}", lambda words: words[1].lower(), text))
+    return compact(re.sub(r"\\text\{([^{}]*)\}", r"\1", text))
 
 
 # One choice with its content: \text{(C) }15, (C) 15, C. 15
