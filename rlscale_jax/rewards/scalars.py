@@ -23,9 +23,9 @@ def same_scalar(gold: Scalar | Words, answer: Scalar | Words) -> bool:
         return _same_choice(gold, chosen["letter"] or chosen["bare"], chosen["rest"])
     if isinstance(gold, Words) or isinstance(answer, Words):
         return _same_words(gold, answer)
-    if r"\text" in gold.text + answer.text and re.search("[A-Za-z]{3}", _without_text(gold.text)):
-        if _without_text(gold.text).casefold() == _without_text(answer.text).casefold():
-            return True
+    if r"\text" in gold.text + answer.text and re.search("[A-Za-z]{3}", gold.text.replace(r"\text", "")):
+        plain = [_without_text(node.text).casefold() for node in (gold, answer)]
+        return plain[0] == plain[1] or _same_quantity(gold.text, answer.text)
     return _same_quantity(gold.text, answer.text)
 
 
