@@ -69,8 +69,3 @@ def from_first(make: Callable[[], T]) -> T:
     if "raised" in outcome:
         raise kinds[outcome["raised"]](outcome["text"])
     return outcome["value"]
-
-
-def all_agree(true: bool) -> bool:
-    """Whether it is true on every host."""
-    return all(gather(bool(true)))
