@@ -46,6 +46,7 @@ def train(
     with rundir.held(experiment), Stops() as stops:
         if hosts.from_first(lambda: rundir.begin(experiment)):
             return
+        rundir.check_common()
         with run.opened(experiment, rundir.local, devices, point=stops.point) as parts:
             _train(parts, rundir, stops, profile)
         if hosts.is_first():

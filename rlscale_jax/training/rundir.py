@@ -70,6 +70,15 @@ class RunDir:
         write_json(self._config, self._described(experiment))
         return self.finished_steps() >= experiment.num_steps
 
+    def check_common(self) -> None:
+        """Raises ValueError where a host does not see what the first has written: checkpoints are written by all."""
+        sees = hosts.gather(bool(self._mirror) or self._config.exists())
+        if not all(sees):
+            raise ValueError(
+                f"{self.path}: host {sees.index(False)} of {len(sees)} does not see what the first host wrote there; "
+                "hosts need a --workdir in common, gs://BUCKET/DIRECTORY or a shared disk"
+            )
+
     def finished_steps(self) -> int:
         """Steps that a finished run has done, 0 for an unfinished one."""
         return json.loads(self._done.read_text())["steps"] if self._done.exists() else 0

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from rlscale_jax.experiment.records import read_rows
-from rlscale_jax.training import assets, checkpoints, loop, run, stops
+from rlscale_jax.training import assets, checkpoints, loop, run, rundir, stops
 
 RUN = "runs/tiny_s0"
 
@@ -130,6 +130,15 @@ def test_a_reference_that_was_exchanged_is_refused(undisturbed, tiny, tiny_asset
     monkeypatch.setattr(run, "fingerprint", lambda params: "0" * 16)
     with pytest.raises(ValueError, match=r"its weights are not those.*fingerprint 0000"):
         train(ready(tiny, tiny_assets, num_steps=6), directory)
+
+
+def test_hosts_without_a_directory_in_common_are_told(tiny, tmp_path, monkeypatch):
+    directory = rundir.RunDir(tmp_path)
+    directory.begin(tiny.experiment())
+    directory.check_common()
+    monkeypatch.setattr(rundir.hosts, "gather", lambda sees: [sees, False])
+    with pytest.raises(ValueError, match="host 1 of 2 does not see.*gs://BUCKET"):
+        directory.check_common()
 
 
 def test_missing_rows_are_told(undisturbed, tiny, tiny_assets, tmp_path):
