@@ -137,7 +137,7 @@ def test_hosts_without_a_directory_in_common_are_told(tiny, tmp_path, monkeypatc
     directory.begin(tiny.experiment())
     directory.check_common()
     monkeypatch.setattr(rundir.hosts, "gather", lambda sees: [sees, False])
-    with pytest.raises(ValueError, match="host 1 of 2 does not see.*gs://BUCKET"):
+    with pytest.raises(ValueError, match=r"host 1 of 2 does not see.*gs://BUCKET"):
         directory.check_common()
 
 
