@@ -11,7 +11,17 @@ ROOT = pathlib.Path(__file__).parent.parent
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".pytest_cache" / "xla"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 
+import fsspec
 import pytest
+
+
+@pytest.fixture
+def bucket(monkeypatch):
+    """The file system behind gs:// paths, which go through fsspec: in memory, in place of Google's."""
+    memory = fsspec.filesystem("memory")
+    monkeypatch.setattr(fsspec, "filesystem", lambda *_, **__: memory)
+    yield memory
+    memory.store.clear()
 
 
 @pytest.fixture(scope="session")

@@ -65,6 +65,21 @@ def test_mixed_dtypes_and_a_stored_copy_of_the_head_come_back(published, tmp_pat
     assert_same_bytes(tensors_of(tmp_path / "back"), tensors)
 
 
+def test_published_directories_may_lie_in_an_object_store(published, bucket, tmp_path):
+    for path in published.iterdir():
+        bucket.pipe(f"gs://bucket/model/{path.name}", path.read_bytes())
+    checkpoint.import_hf("gs://bucket/model", tmp_path / "ours")
+    checkpoint.export_hf(tmp_path / "ours", "gs://bucket/back")
+    (tmp_path / "back").mkdir()
+    for path in bucket.ls("gs://bucket/back", detail=False):
+        (tmp_path / "back" / path.rsplit("/")[-1]).write_bytes(bucket.cat(path))
+    assert_same_bytes(tensors_of(tmp_path / "back"), tensors_of(published))
+    for name in ("config.json", "tokenizer.json", "chat_template.jinja", "generation_config.json"):
+        assert (tmp_path / "back" / name).read_bytes() == (published / name).read_bytes()
+    with pytest.raises(ValueError, match="gs://bucket/back exists already"):
+        checkpoint.export_hf(tmp_path / "ours", "gs://bucket/back")
+
+
 @pytest.fixture
 def run(published, tmp_path):
     """A run's directory as training leaves it: float32 params beside optimiser state, at steps 2 and 10."""

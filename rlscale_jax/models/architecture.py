@@ -6,6 +6,7 @@ Source: the configuration files of the published Qwen2.5 and Llama 3.x checkpoin
 """
 
 import dataclasses
+import math
 from typing import Any
 
 FAMILIES = {"qwen2": "Qwen2ForCausalLM", "llama": "LlamaForCausalLM"}  # model_type -> class in transformers
@@ -19,6 +20,13 @@ class RopeScaling:
     low_freq_factor: float
     high_freq_factor: float
     original_max_position: int
+
+    def __post_init__(self):
+        if self.low_freq_factor >= self.high_freq_factor:
+            raise ValueError(
+                f"rope scaling: low_freq_factor {self.low_freq_factor} must be below high_freq_factor "
+                f"{self.high_freq_factor}"
+            )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -78,11 +86,11 @@ def from_hf_config(config: dict[str, Any]) -> Architecture:
     family = config.get("model_type")
     if family not in FAMILIES:
         raise ValueError(f"config.json: model_type {family!r} is not supported; use one of {sorted(FAMILIES)}")
-    _refuse(config)
+    rope = _rope_parameters(config)
+    _refuse(config, rope)
     heads, hidden_size = _count(config, "num_attention_heads"), _count(config, "hidden_size")
     if not config.get("head_dim") and hidden_size % heads:
         raise ValueError(f"config.json: hidden_size {hidden_size} is not a multiple of num_attention_heads {heads}")
-    rope = config.get("rope_scaling") or config.get("rope_parameters") or {}
     return Architecture(
         model_type=family,
         vocab_size=_count(config, "vocab_size"),
@@ -92,11 +100,11 @@ def from_hf_config(config: dict[str, Any]) -> Architecture:
         num_kv_heads=_count(config, "num_key_value_heads", heads),
         head_dim=_count(config, "head_dim", hidden_size // heads),
         intermediate_size=_count(config, "intermediate_size"),
-        rms_norm_eps=float(config.get("rms_norm_eps", 1e-6)),
-        rope_theta=float(rope.get("rope_theta") or config.get("rope_theta") or 10000.0),
+        rms_norm_eps=_number(config, "rms_norm_eps", 1e-6),
+        rope_theta=_number(rope, "rope_theta", 10000.0),
         rope_scaling=_rope_scaling(rope, config),
-        qkv_bias=family == "qwen2" or bool(config.get("attention_bias", False)),
-        tie_embeddings=bool(config.get("tie_word_embeddings", False)),
+        qkv_bias=family == "qwen2" or _flag(config, "attention_bias"),
+        tie_embeddings=_flag(config, "tie_word_embeddings"),
         max_positions=_count(config, "max_position_embeddings", 32768),
     )
 
@@ -146,30 +154,72 @@ def _count(config: dict[str, Any], name: str, default: int | None = None) -> int
     return value
 
 
-def _refuse(config: dict[str, Any]) -> None:
+def _flag(config: dict[str, Any], name: str) -> bool:
+    """True or false; absent and null are false."""
+    value = config.get(name)
+    if value not in (True, False, None):
+        raise ValueError(f"config.json: {name} is {value!r}, not true or false")
+    return bool(value)
+
+
+def _number(config: dict[str, Any], name: str, default: float | None = None) -> float:
+    """A positive number; absent and null are the default, which a field without one may not be."""
+    value = config.get(name)
+    value = default if value is None else value
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+        raise ValueError(f"config.json: {name} is {value!r}, not a positive number")
+    return float(value)
+
+
+def _rope_parameters(config: dict[str, Any]) -> dict[str, Any]:
+    """The rotary fields of both styles in one: the older `rope_scaling` before the newer `rope_parameters`, a base
+    among them before the older `rope_theta`, as the reference implementation reads them."""
+    merged: dict[str, Any] = {"rope_theta": config.get("rope_theta")}
+    for name in ("rope_parameters", "rope_scaling"):
+        fields = config.get(name) or {}
+        if not isinstance(fields, dict):
+            raise ValueError(f"config.json: {name} is {fields!r}, not an object of rotary parameters")
+        merged |= {key: value for key, value in fields.items() if value is not None}
+    return merged
+
+
+def _refuse(config: dict[str, Any], rope: dict[str, Any]) -> None:
     """Fields of the mathematics that the decoder does not implement, at any value but the harmless ones."""
-    window = config.get("sliding_window", 4096) if config.get("use_sliding_window") else None
-    layers, first = config.get("num_hidden_layers", 0), config.get("max_window_layers", 28)
-    kinds = config.get("layer_types") or ["sliding_attention" if window and i >= first else "" for i in range(layers)]
+    named, expected = config.get("architectures") or [], FAMILIES[config["model_type"]]
+    if named and expected not in named:
+        raise ValueError(f"config.json: architectures {named} is not supported; only {expected} is")
+    layers = _count(config, "num_hidden_layers")
+    kinds = config.get("layer_types") or _layer_types(config, layers)
     if "sliding_attention" in kinds:
         raise ValueError(
-            f"config.json: use_sliding_window {config.get('use_sliding_window')!r} with sliding_window {window} is "
-            f"active in {kinds.count('sliding_attention')} of {layers} layers; sliding windows are not supported"
+            f"config.json: use_sliding_window {config.get('use_sliding_window')!r} with sliding_window "
+            f"{config.get('sliding_window')} is active in {kinds.count('sliding_attention')} of {layers} layers; "
+            "sliding windows are not supported"
         )
-    rope = config.get("rope_parameters") or {}
+    partial = config.get("partial_rotary_factor") or rope.get("partial_rotary_factor")
     harmless = {
-        "layer_types": set(kinds) <= {"full_attention", ""},
+        "layer_types": set(kinds) == {"full_attention"},
         "hidden_act": config.get("hidden_act", "silu") in ("silu", "swish"),
         "mlp_bias": not config.get("mlp_bias"),
-        "partial_rotary_factor": config.get("partial_rotary_factor", rope.get("partial_rotary_factor", 1)) in (1, None),
+        "partial_rotary_factor": partial in (None, 1),
         "rope_parameters": not any(isinstance(value, dict) for value in rope.values()),  # one set per kind of layer
-        "is_causal": config.get("is_causal", True) is not False,
+        "is_causal": config.get("is_causal") is not False,
     }
     harmless |= {name: not config.get(name) for name in _NOT_IMPLEMENTED}
     for name, fine in harmless.items():
         if not fine:
             value = config.get(name, rope.get(name))
             raise ValueError(f"config.json: {name} = {value!r} changes the mathematics and is not supported")
+
+
+def _layer_types(config: dict[str, Any], layers: int) -> list[str]:
+    """Where the file does not name them: Qwen2's windows begin at layer `max_window_layers`, if they are in use."""
+    in_use = config["model_type"] == "qwen2" and config.get("use_sliding_window")
+    if not in_use or config.get("sliding_window", 4096) is None:
+        return ["full_attention"] * layers
+    first = config.get("max_window_layers", 28)
+    first = first if isinstance(first, int) else 0
+    return ["sliding_attention" if index >= first else "full_attention" for index in range(layers)]
 
 
 _NOT_IMPLEMENTED = (
@@ -190,13 +240,14 @@ def _rope_scaling(rope: dict[str, Any], config: dict[str, Any]) -> RopeScaling |
         return None
     if kind != "llama3":
         raise ValueError(f"config.json: rope scaling {kind!r} is not supported; only 'llama3' is")
-    original = config.get("original_max_position_embeddings") or rope.get("original_max_position_embeddings")
-    absent = [name for name in ("factor", "low_freq_factor", "high_freq_factor") if not rope.get(name)]
+    absent = [name for name in ("factor", "low_freq_factor", "high_freq_factor") if rope.get(name) is None]
     if absent:
         raise ValueError(f"config.json: rope scaling 'llama3' lacks {', '.join(absent)}")
+    name = "original_max_position_embeddings"
+    original = config.get(name) or rope.get(name) or _count(config, "max_position_embeddings")
     return RopeScaling(
-        factor=float(rope["factor"]),
-        low_freq_factor=float(rope["low_freq_factor"]),
-        high_freq_factor=float(rope["high_freq_factor"]),
-        original_max_position=int(original or _count(config, "max_position_embeddings")),
+        factor=_number(rope, "factor"),
+        low_freq_factor=_number(rope, "low_freq_factor"),
+        high_freq_factor=_number(rope, "high_freq_factor"),
+        original_max_position=_count({name: original}, name),
     )

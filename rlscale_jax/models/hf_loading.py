@@ -22,14 +22,16 @@ from etils import epath
 from jax.sharding import Mesh, Sharding
 
 from rlscale_jax.models import hf_names, sharding, tensor_files
+from rlscale_jax.models import mesh as meshes
 from rlscale_jax.models.architecture import Architecture, from_hf_config
 from rlscale_jax.models.decoder import Params
-from rlscale_jax.models.hf_names import TIED_COPY, Leaf
+from rlscale_jax.models.hf_names import DERIVED, TABLE, TIED_COPY, Leaf
 from rlscale_jax.models.model import Model
 from rlscale_jax.models.tensor_files import StoredTensor
 
 _NUM_THREADS = 2
 _BLOCK = 128  # columns transposed at a time, to stay in the cache
+_COMPARED = 1 << 24  # values compared at a time
 
 
 def load_architecture(path: epath.PathLike) -> Architecture:
@@ -50,14 +52,20 @@ def load_architecture(path: epath.PathLike) -> Architecture:
 def load_pretrained(path: epath.PathLike, *, dtype: Any, mesh: Mesh | None = None) -> Model:
     """A Hugging Face directory (local or gs://) as a Model, each parameter laid out over the mesh.
 
-    `dtype` is the parameters' (None: as each tensor is stored); without a mesh all lies on the first local device.
+    `dtype` is the parameters': float32, bfloat16 or float16 (None: as each tensor is stored). The mesh has axes named
+    data, fsdp or tensor (see `mesh.adopted`); without one all lies on the first local device.
 
     Raises:
       FileNotFoundError: no such directory, config.json or weights.
-      ValueError: an unsupported model, an impossible mesh (both before any weight is read), broken files, or tensors
-        that do not fit config.json (one message lists them all).
+      ValueError: an unsupported model or dtype, an impossible mesh (all before any weight is read), broken files, or
+        tensors that do not fit config.json (one message lists them all).
     """
+    if dtype is not None and jnp.dtype(dtype) not in tensor_files.CODES:
+        raise ValueError(
+            f"dtype {jnp.dtype(dtype)} is not supported; use one of {sorted(map(str, tensor_files.CODES))}"
+        )
     architecture = load_architecture(path)
+    mesh = None if mesh is None else meshes.adopted(mesh)
     places = [array.sharding for array in jax.tree.leaves(sharding.placed_shapes(architecture, mesh))]
     stored = _checked(architecture, path)
     leaves = hf_names.leaves(architecture)
@@ -65,7 +73,7 @@ def load_pretrained(path: epath.PathLike, *, dtype: Any, mesh: Mesh | None = Non
     with _readers(max(tensor.num_bytes for tensor in stored.values())) as readers:
         for leaf, place in zip(leaves, places, strict=True):
             kinds = [stored[name].dtype for name in leaf.names]
-            target = np.dtype(functools.reduce(jnp.promote_types, kinds) if dtype is None else dtype)
+            target = jnp.dtype(functools.reduce(jnp.promote_types, kinds) if dtype is None else dtype)
             node = functools.reduce(lambda tree, key: tree.setdefault(key, {}), leaf.path[:-1], params)
             node[leaf.path[-1]] = _load_leaf(leaf, stored, target, place, readers)
     return Model(architecture, params)
@@ -73,18 +81,33 @@ def load_pretrained(path: epath.PathLike, *, dtype: Any, mesh: Mesh | None = Non
 
 def _checked(architecture: Architecture, path: epath.PathLike) -> dict[str, StoredTensor]:
     """The tensors of the directory, known to fit the architecture."""
-    stored = tensor_files.find(path)
-    if architecture.tie_embeddings and _is_copy(stored, TIED_COPY, "model.embed_tokens.weight"):
-        del stored[TIED_COPY]
-    hf_names.check(hf_names.leaves(architecture), {name: tensor.shape for name, tensor in stored.items()}, str(path))
+    stored = {name: tensor for name, tensor in tensor_files.find(path).items() if DERIVED not in name}
+    shapes = {name: tensor.shape for name, tensor in stored.items()}
+    head = None
+    if architecture.tie_embeddings and TIED_COPY in stored:
+        head, _ = stored.pop(TIED_COPY), shapes.pop(TIED_COPY)
+        shapes.setdefault(TABLE, head.shape)  # some tools keep the head's name and drop the table's
+        stored.setdefault(TABLE, head)
+    lines = hf_names.misfits(hf_names.leaves(architecture), shapes)
+    lines += [
+        f"dtype {tensor.code}: {name}; supported are {', '.join(tensor_files.DTYPES)}"
+        for name, tensor in stored.items()
+        if tensor.code not in tensor_files.DTYPES
+    ]
+    if head and not lines and stored[TABLE] is not head and not _same_values(head, stored[TABLE]):
+        lines.append(f"surplus: {TIED_COPY} {list(head.shape)} is not {TABLE}, though tie_word_embeddings is true")
+    if lines:
+        raise ValueError(f"{path}: {len(lines)} tensors do not fit its config.json:\n  " + "\n  ".join(lines))
     return stored
 
 
-def _is_copy(stored: dict[str, StoredTensor], name: str, original: str) -> bool:
-    """A tied head that is stored all the same must be the table itself."""
-    if name not in stored or original not in stored:
+def _same_values(first: StoredTensor, second: StoredTensor) -> bool:
+    """Compared in pieces, and as float32, which holds every supported dtype exactly."""
+    if first.shape != second.shape or first.code not in tensor_files.DTYPES:
         return False
-    return np.array_equal(stored[name].read().view(np.uint8), stored[original].read().view(np.uint8))
+    rows = max(1, _COMPARED // max(1, math.prod(first.shape[1:])))
+    pieces = ((t.rows(start, start + rows).read() for t in (first, second)) for start in range(0, first.shape[0], rows))
+    return all(np.array_equal(*(piece.astype(np.float32).view(np.uint32) for piece in pair)) for pair in pieces)
 
 
 @dataclasses.dataclass(frozen=True)

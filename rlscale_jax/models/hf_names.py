@@ -4,6 +4,7 @@ Published kernels are [out, in] and one tensor a layer; ours are [in, out] with 
 """
 
 import dataclasses
+from collections.abc import Mapping
 
 import jax
 
@@ -25,7 +26,9 @@ _MODULES = {
     "down": "mlp.down_proj",
 }
 
+TABLE = "model.embed_tokens.weight"
 TIED_COPY = "lm_head.weight"  # which some tools store although it is the embedding table
+DERIVED = "rotary_emb.inv_freq"  # part of the names of old files' buffers, which follow from config.json
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,20 +58,14 @@ def _leaf(path: tuple[str, ...], shape: tuple[int, ...]) -> Leaf:
     return Leaf(path, names, one[::-1] if transposed else one, stacked, transposed)
 
 
-def check(leaves: list[Leaf], found: dict[str, tuple[int, ...]], where: str) -> None:
-    """Compares names and shapes with what was found.
-
-    Raises:
-      ValueError: one message that lists every missing, surplus and misshapen tensor.
-    """
+def misfits(leaves: list[Leaf], found: Mapping[str, tuple[int, ...]]) -> list[str]:
+    """Every missing, surplus and misshapen tensor among those found, a line each."""
     wanted = {name: leaf.shape for leaf in leaves for name in leaf.names}
-    problems = [f"missing: {name} {list(shape)}" for name, shape in wanted.items() if name not in found]
-    problems += [f"surplus: {name} {list(shape)}" for name, shape in found.items() if name not in wanted]
-    problems += [
+    lines = [f"missing: {name} {list(shape)}" for name, shape in wanted.items() if name not in found]
+    lines += [f"surplus: {name} {list(shape)}" for name, shape in found.items() if name not in wanted]
+    lines += [
         f"misshapen: {name} is {list(found[name])}, config.json says {list(shape)}"
         for name, shape in wanted.items()
         if name in found and found[name] != shape
     ]
-    if problems:
-        lines = "\n  ".join(problems)
-        raise ValueError(f"{where}: {len(problems)} tensors do not fit its config.json:\n  {lines}")
+    return lines

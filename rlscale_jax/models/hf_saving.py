@@ -17,7 +17,7 @@ from jax.sharding import PartitionSpec as P
 from rlscale_jax.models import hf_names, tensor_files
 from rlscale_jax.models.architecture import to_hf_config
 from rlscale_jax.models.decoder import Params
-from rlscale_jax.models.hf_names import TIED_COPY, Leaf
+from rlscale_jax.models.hf_names import TABLE, TIED_COPY, Leaf
 from rlscale_jax.models.model import Model
 
 _BITS = {2: jnp.uint16, 4: jnp.uint32}
@@ -35,9 +35,9 @@ def save_pretrained(
 ) -> None:
     """Writes a directory that `load_pretrained` and transformers read; config.json comes last and marks it complete.
 
-    `dtype` (None: as held; or a mapping from published names) is what is written, `config` a config.json to keep
-    (its dtype fields follow); `tokenizer_files` go in as they are. All hosts of a pod call this together; the
-    first one writes.
+    `dtype` (None: as held) is what is written; a mapping from published names writes just these tensors. `config` is
+    a config.json to keep (its dtype fields follow); `tokenizer_files` go in as they are. All hosts of a pod call this
+    together; the first one writes.
     """
     directory = epath.Path(directory)
     layout, tensors = _contents(model, dtype)
@@ -53,7 +53,7 @@ def save_pretrained(
         (directory / name).write_bytes(data)
     config = dict(config or to_hf_config(model.architecture))
     for field in {"torch_dtype", "dtype"} & set(config):
-        config[field] = layout["model.embed_tokens.weight"][0].name
+        config[field] = layout[TABLE if TABLE in layout else TIED_COPY][0].name
     (directory / "config.json").write_text(json.dumps(config, indent=2) + "\n")
 
 
@@ -63,8 +63,9 @@ def _contents(model: Model, dtype: Any) -> tuple[Layout, Iterator[np.ndarray]]:
     for leaf in hf_names.leaves(model.architecture):
         sources |= {name: (leaf, layer) for layer, name in enumerate(leaf.names)}
     named = dict(dtype) if isinstance(dtype, Mapping) else {}
-    if model.architecture.tie_embeddings and TIED_COPY in named:
-        sources[TIED_COPY] = sources["model.embed_tokens.weight"]
+    if named:
+        sources[TIED_COPY] = sources[TABLE if model.architecture.tie_embeddings else TIED_COPY]
+        sources = {name: source for name, source in sources.items() if name in named}
 
     def kind(name: str, leaf: Leaf) -> np.dtype:
         uniform = None if isinstance(dtype, Mapping) else dtype

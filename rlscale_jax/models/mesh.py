@@ -70,6 +70,20 @@ def make_mesh(config: MeshConfig, devices: Sequence[Any] | None = None) -> Mesh:
     return Mesh(grid, AXES, axis_types=(AxisType.Auto,) * len(AXES))
 
 
+def adopted(mesh: Mesh) -> Mesh:
+    """A mesh made elsewhere as one of ours: axes that it lacks have size 1, and all are of type Auto.
+
+    Raises:
+      ValueError: an axis with another name.
+    """
+    strange = [name for name in mesh.axis_names if name not in AXES]
+    if strange:
+        raise ValueError(f"mesh axes {strange} are not known; name them {', '.join(AXES)}")
+    order = [mesh.axis_names.index(name) for name in AXES if name in mesh.axis_names]
+    grid = mesh.devices.transpose(order).reshape([mesh.shape.get(name, 1) for name in AXES])
+    return Mesh(grid, AXES, axis_types=(AxisType.Auto,) * len(AXES))
+
+
 def of(params: Any) -> contextlib.AbstractContextManager:
     """A context in which programs see the mesh that these arrays lie on; empty where they lie on one device."""
     place = getattr(jax.tree.leaves(params)[0], "sharding", None)

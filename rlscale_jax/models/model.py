@@ -4,6 +4,7 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 from rlscale_jax.models import attention, decoder, mesh
@@ -23,8 +24,17 @@ class Model:
 
 
 def logits(model: Model, tokens: Int[Array, "B T"], lengths: Int[Array, " B"]) -> Float[Array, "B T V"]:
-    """Next-token logits, float32, computed in the parameters' dtype; zero at and after each row's length."""
+    """Next-token logits, float32, computed in the parameters' dtype; zero at and after each row's length.
+
+    Raises:
+      ValueError: shapes that do not belong together, or ids outside the vocabulary (where they are on the host).
+    """
+    vocab_size = model.architecture.vocab_size
+    if isinstance(tokens, np.ndarray) and tokens.size and not 0 <= tokens.min() <= tokens.max() < vocab_size:
+        raise ValueError(f"token ids {tokens.min()} to {tokens.max()}; the model's vocabulary is 0 to {vocab_size - 1}")
     tokens, lengths = jnp.asarray(tokens), jnp.asarray(lengths)
+    if tokens.ndim != 2 or lengths.shape != tokens.shape[:1]:
+        raise ValueError(f"tokens {tokens.shape} and lengths {lengths.shape}; give [rows, tokens] and [rows]")
     with mesh.of(model.params):
         return _logits(model.architecture, model.params, tokens, lengths)
 

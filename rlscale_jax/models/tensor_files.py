@@ -20,6 +20,7 @@ INDEX = "model.safetensors.index.json"
 DTYPES = {"F32": np.dtype(np.float32), "F16": np.dtype(np.float16), "BF16": np.dtype(ml_dtypes.bfloat16)}
 CODES = {dtype: code for code, dtype in DTYPES.items()}
 _MAX_HEADER_BYTES = 100_000_000  # the format's own limit
+_CHUNK_BYTES = 1 << 26  # an object store's client hands over copies, so never a whole tensor at once
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +47,14 @@ class StoredTensor:
             _read_into(file, data, self.path)
         return data.view(self.dtype).reshape(self.shape)
 
+    def rows(self, start: int, stop: int) -> "StoredTensor":
+        """Rows start to stop (exclusive, at most to the end) as a tensor of their own."""
+        row = self.num_bytes // self.shape[0]
+        stop = min(stop, self.shape[0])
+        return dataclasses.replace(
+            self, shape=(stop - start, *self.shape[1:]), start=self.start + start * row, num_bytes=(stop - start) * row
+        )
+
 
 def find(directory: epath.PathLike) -> dict[str, StoredTensor]:
     """Every tensor of a checkpoint directory: a single model.safetensors, or the shards of its index.
@@ -57,7 +66,7 @@ def find(directory: epath.PathLike) -> dict[str, StoredTensor]:
     directory = epath.Path(directory)
     index = directory / INDEX
     if (directory / SINGLE).exists():
-        return _headers([directory / SINGLE])
+        return _header(directory / SINGLE)
     if index.exists():
         weight_map = read_json(index).get("weight_map")
         if not isinstance(weight_map, dict):
@@ -98,39 +107,47 @@ def write(path: epath.PathLike, layout: dict[str, tuple[np.dtype, tuple[int, ...
             file.write(np.ascontiguousarray(tensor).reshape(-1).view(np.uint8).data)
 
 
-def _headers(paths: Iterable[epath.Path]) -> dict[str, StoredTensor]:
-    return {name: tensor for path in paths for name, tensor in _header(path).items()}
-
-
 def _header(path: epath.Path) -> dict[str, StoredTensor]:
-    size = path.stat().length
     with path.open("rb") as file:
+        file.seek(0, 2)  # not stat: that of epath asks for the owner's name, which a container may not know
+        size = file.tell()
+        file.seek(0)
         length = int.from_bytes(file.read(8), "little")
         if size < 8 or length > min(size - 8, _MAX_HEADER_BYTES):
             raise ValueError(f"{path}: not a safetensors file, or cut short ({size} bytes, header of {length})")
         try:
-            header = json.loads(file.read(length))
             entries = {
-                name: StoredTensor(
-                    path, entry["dtype"], tuple(entry["shape"]), 8 + length + entry["data_offsets"][0],
-                    entry["data_offsets"][1] - entry["data_offsets"][0],
-                )
-                for name, entry in header.items()
+                name: _entry(path, entry, 8 + length)
+                for name, entry in json.loads(file.read(length)).items()
                 if name != "__metadata__"
-            }  # fmt: skip
+            }
         except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
             raise ValueError(f"{path}: broken safetensors header ({type(error).__name__}: {error})") from None
-    _check_ranges(path, entries, size)
+    _check_ranges(path, entries, 8 + length, size)
     return entries
 
 
-def _check_ranges(path: epath.Path, entries: dict[str, StoredTensor], size: int) -> None:
-    end = max((tensor.start + tensor.num_bytes for tensor in entries.values()), default=0)
+def _entry(path: epath.Path, entry: dict[str, Any], data_start: int) -> StoredTensor:
+    shape, (start, end) = tuple(entry["shape"]), entry["data_offsets"]
+    if not all(isinstance(number, int) and number >= 0 for number in (*shape, start, end - start)):
+        raise ValueError(f"shape {list(shape)} at bytes {start} to {end}")
+    return StoredTensor(path, entry["dtype"], shape, data_start + start, end - start)
+
+
+def _check_ranges(path: epath.Path, entries: dict[str, StoredTensor], start: int, size: int) -> None:
+    """The format's rule: tensors follow one another without gap or overlap, from the header to the file's end."""
+    end = max((tensor.start + tensor.num_bytes for tensor in entries.values()), default=start)
     if end > size:
         raise ValueError(f"{path}: cut short: its tensors end at byte {end}, the file at {size}; download it again")
     for name, tensor in entries.items():
         if tensor.code in DTYPES and tensor.num_bytes != math.prod(tensor.shape) * tensor.dtype.itemsize:
             raise ValueError(f"{path}: {name} has {tensor.num_bytes} bytes for {tensor.code} {list(tensor.shape)}")
+    for name, tensor in sorted(entries.items(), key=lambda item: (item[1].start, item[1].num_bytes)):
+        if tensor.start != start:
+            raise ValueError(f"{path}: broken safetensors file: {name} begins at byte {tensor.start}, not at {start}")
+        start += tensor.num_bytes
+    if end < size:
+        raise ValueError(f"{path}: broken safetensors file: {size - end} bytes follow its last tensor")
 
 
 def _indexed(directory: epath.Path, weight_map: dict[str, str]) -> dict[str, StoredTensor]:
@@ -142,7 +159,8 @@ def _indexed(directory: epath.Path, weight_map: dict[str, str]) -> dict[str, Sto
     lost = [f"{name} (in {shard})" for name, shard in weight_map.items() if name not in found[shard]]
     if lost:
         raise ValueError(f"{directory}: {INDEX} names tensors that their files do not hold: {', '.join(lost)}")
-    return {name: tensor for tensors in found.values() for name, tensor in tensors.items()}
+    unlisted = {name: tensor for tensors in found.values() for name, tensor in tensors.items()}
+    return unlisted | {name: found[shard][name] for name, shard in weight_map.items()}
 
 
 def _why_nothing(directory: epath.Path) -> str:
@@ -159,7 +177,13 @@ def _why_nothing(directory: epath.Path) -> str:
 def _read_into(file, data: np.ndarray, path: epath.Path) -> None:
     done = 0
     while done < data.nbytes:
-        count = file.readinto(data[done:].data)
+        wanted = data[done : done + _CHUNK_BYTES]
+        if hasattr(file, "readinto"):
+            count = file.readinto(wanted.data)
+        else:  # TensorFlow's files, which epath prefers for gs:// where TensorFlow is installed
+            got = file.read(wanted.nbytes)
+            count = len(got)
+            wanted[:count] = np.frombuffer(got, np.uint8)
         if not count:
             raise ValueError(f"{path}: cut short while reading")
         done += count

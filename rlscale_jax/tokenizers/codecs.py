@@ -13,8 +13,8 @@ class HuggingFaceCodec:
 
     Args:
       content: the file's bytes.
-      added_tokens: tokenizer_config.json's `added_tokens_decoder`: id -> content and flags. Those that the
-        file itself lacks are added.
+      added_tokens: id -> content and flags of tokens beside the vocabulary. Those that the file itself lacks are
+        added.
 
     Raises:
       ValueError: not a tokenizer.json, or an added token that cannot get the id it is listed with.
@@ -35,7 +35,8 @@ class HuggingFaceCodec:
         return self._tokenizer.encode(text, add_special_tokens=False).ids
 
     def decode(self, ids: Sequence[int], *, skip_special: bool) -> str:
-        return self._tokenizer.decode(list(ids), skip_special_tokens=skip_special)
+        known = [int(i) for i in ids if i >= 0]  # the package leaves out those beyond its vocabulary itself
+        return self._tokenizer.decode(known, skip_special_tokens=skip_special)
 
     def token_id(self, token: str) -> int | None:
         return self._tokenizer.token_to_id(token)
@@ -48,7 +49,7 @@ class HuggingFaceCodec:
         self._tokenizer.add_tokens([added])
         if self._tokenizer.token_to_id(token["content"]) != i:
             raise ValueError(
-                f"tokenizer_config.json lists {token['content']!r} as id {i}, but in tokenizer.json it is "
+                f"{token['content']!r} is listed as id {i}, but in tokenizer.json it is "
                 f"{self._tokenizer.token_to_id(token['content'])}"
             )
 
@@ -56,19 +57,30 @@ class HuggingFaceCodec:
 class SentencePieceCodec:
     """A SentencePiece model. Control pieces such as `</s>` are recognised where a text spells them out.
 
+    Args:
+      content: the file's bytes.
+      added_tokens: id -> content and flags of tokens beside the model's pieces, recognised likewise.
+
     Raises:
-      ValueError: not a SentencePiece model.
+      ValueError: not a SentencePiece model, or an added token with the id of another piece.
     """
 
-    def __init__(self, content: bytes):
+    def __init__(self, content: bytes, added_tokens: Mapping[int, Mapping]):
         try:
             self._processor = sentencepiece.SentencePieceProcessor(model_proto=content)  # pyright: ignore[reportCallIssue]
         except RuntimeError as error:
             raise ValueError(f"tokenizer.model cannot be read: {error}") from error
-        self.vocab_size = self._processor.get_piece_size()
+        self._num_pieces = self._processor.get_piece_size()
         kinds = (self._processor.is_control, self._processor.is_unknown)
-        special = [i for i in range(self.vocab_size) if any(kind(i) for kind in kinds)]
+        special = [i for i in range(self._num_pieces) if any(kind(i) for kind in kinds)]
         self._name = {i: self._processor.id_to_piece(i) for i in special}
+        self._hidden = {*special, *(i for i, token in added_tokens.items() if token.get("special"))}
+        for i, token in added_tokens.items():
+            if i < self._num_pieces and self._processor.id_to_piece(i) != token["content"]:
+                piece = self._processor.id_to_piece(i)
+                raise ValueError(f"{token['content']!r} is listed as id {i}, but in tokenizer.model that is {piece!r}")
+            self._name[i] = token["content"]
+        self.vocab_size = max(self._num_pieces, 1 + max(self._name, default=0))
         self._special = {piece: i for i, piece in self._name.items()}
         longest_first = sorted(self._special, key=len, reverse=True)
         self._splitter = re.compile("(" + "|".join(map(re.escape, longest_first)) + ")")
@@ -80,15 +92,17 @@ class SentencePieceCodec:
         return ids
 
     def decode(self, ids: Sequence[int], *, skip_special: bool) -> str:
-        known = [int(i) for i in ids if 0 <= i < self.vocab_size]
+        known = [int(i) for i in ids if 0 <= i < self._num_pieces or i in self._name]
         text = ""
         for special, run in itertools.groupby(known, key=self._name.__contains__):
             if not special:
                 text += self._processor.decode(list(run))
-            elif not skip_special:
-                text += "".join(self._name[i] for i in run)
+            else:
+                text += "".join(self._name[i] for i in run if not (skip_special and i in self._hidden))
         return text
 
     def token_id(self, token: str) -> int | None:
+        if token in self._special:
+            return self._special[token]
         i = self._processor.piece_to_id(token)
         return i if self._processor.id_to_piece(i) == token else None

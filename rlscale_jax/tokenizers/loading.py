@@ -101,5 +101,5 @@ def _codec(files: Mapping[str, bytes], settings: Settings) -> Codec:
     if "tokenizer.json" in files:  # where both exist, this one knows the added tokens
         return HuggingFaceCodec(files["tokenizer.json"], settings.added_tokens)
     if "tokenizer.model" in files:
-        return SentencePieceCodec(files["tokenizer.model"])
+        return SentencePieceCodec(files["tokenizer.model"], settings.added_tokens)
     raise ValueError("no tokenizer.json and no tokenizer.model among its files")

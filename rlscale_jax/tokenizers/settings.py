@@ -53,14 +53,20 @@ def read_settings(files: Mapping[str, bytes]) -> Settings:
     config = _json(files, "tokenizer_config.json")
     named = _json(files, "special_tokens_map.json") | {k: v for k, v in config.items() if v is not None}
     special = {name: _content(named[name]) for name in SPECIAL_NAMES if named.get(name)}
-    added = {int(i): token for i, token in config.get("added_tokens_decoder", {}).items()}
     return Settings(
         special_tokens=special,
-        added_tokens=added,
+        added_tokens=_added_tokens(files, config, set(special.values())),
         chat_template=_chat_template(files, config),
         generation=_json(files, "generation_config.json"),
         model=_json(files, "config.json"),
     )
+
+
+def _added_tokens(files: Mapping[str, bytes], config: Mapping, special: set[str]) -> dict[int, Mapping]:
+    """From added_tokens.json of older files (content -> id), then from `added_tokens_decoder`."""
+    older = _json(files, "added_tokens.json")
+    added: dict[int, Mapping] = {i: {"content": text, "special": text in special} for text, i in older.items()}
+    return added | {int(i): token for i, token in config.get("added_tokens_decoder", {}).items()}
 
 
 def _checked(ids: tuple[int, ...], codec: Codec, field: str) -> tuple[int, ...]:

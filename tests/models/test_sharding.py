@@ -106,6 +106,26 @@ def test_a_sharded_model_answers_as_a_whole_one():
     np.testing.assert_allclose(odd, whole[:3], atol=3e-5)
 
 
+@pytest.mark.parametrize(
+    "names, sizes", [(("tensor", "fsdp"), (4, 2)), (("fsdp",), (8,)), (("data", "tensor"), (2, 4))]
+)
+def test_meshes_made_elsewhere_are_taken(names, sizes, tmp_path):
+    """jax.make_mesh gives Explicit axes unless told otherwise, and callers name only those that they split."""
+    models.save_pretrained(Model(QWEN, params_of(QWEN)), tmp_path)
+    model = models.load_pretrained(tmp_path, dtype="float32", mesh=jax.make_mesh(sizes, names))
+    lengths = np.array([8, 3, 5, 8, 1, 2, 7, 8])
+    whole = models.logits(Model(QWEN, params_of(QWEN)), TOKENS, lengths)
+    np.testing.assert_allclose(models.logits(model, TOKENS, lengths), whole, atol=3e-5)
+    given = dict(zip(names, sizes, strict=True))
+    shard = model.params["layers"]["q"]["kernel"].sharding.shard_shape((2, 32, 64))
+    assert shard == (2, 32 // given.get("fsdp", 1), 64 // given.get("tensor", 1))
+
+
+def test_axes_with_other_names_are_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"mesh axes \['model'\] are not known; name them data, fsdp, tensor"):
+        meshes.adopted(jax.make_mesh((8,), ("model",)))
+
+
 def test_batches_divide_over_data_and_fsdp():
     assert meshes.batch_sharding(mesh_of(2, 2, 2)).shard_shape((8, 5)) == (2, 5)
 

@@ -68,6 +68,13 @@ def test_ids_of_a_padded_embedding_decode_to_nothing():
     assert tokenizer.decode([tokenizer.vocab_size, *tokenizer.encode("cat"), tokenizer.vocab_size + 99]) == "cat"
 
 
+def test_files_may_lie_in_an_object_store(bucket):
+    for path in (GOLDEN / "dated").iterdir():
+        bucket.pipe(f"gs://bucket/model/{path.name}", path.read_bytes())
+    there, here = tokenizers.load("gs://bucket/model"), tokenizers.load(GOLDEN / "dated")
+    assert (there.files, there.eos_ids, there.vocab_size) == (here.files, here.eos_ids, here.vocab_size)
+
+
 def test_a_checkpoint_can_carry_the_files(tmp_path):
     tokenizer = tokenizers.load(GOLDEN / "dated")
     for name, content in tokenizer.files.items():

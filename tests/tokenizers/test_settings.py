@@ -6,6 +6,7 @@ import pathlib
 import pytest
 
 from rlscale_jax import tokenizers
+from rlscale_jax.tokenizers import training
 
 PLAIN = pathlib.Path(__file__).parent.parent / "golden" / "chat" / "plain"
 USER = [{"role": "user", "content": "hi"}]
@@ -79,10 +80,40 @@ def test_tokens_listed_beside_the_vocabulary_are_added_as_special():
     assert tokenizer.encode("a<|new|>")[-1] == 293
     assert tokenizer.decode(tokenizer.encode("a<|new|>"), skip_special=True) == "a"
     assert tokenizer.vocab_size == 294
-    with pytest.raises(ValueError, match=r"'<\|new\|>' as id 400, but in tokenizer.json it is 293"):
+    with pytest.raises(ValueError, match=r"'<\|new\|>' is listed as id 400, but in tokenizer.json it is 293"):
         tokenizers.from_files(
             plain_files(tokenizer_config_json=config | {"added_tokens_decoder": {"400": added["293"]}})
         )
+
+
+def sentencepiece_files(tmp_path, **json_files) -> dict[str, bytes]:
+    training.train_sentencepiece(["1 + 2 = 3", "4 * 5"], 40, tmp_path)
+    files = {"tokenizer.model": (tmp_path / "tokenizer.model").read_bytes()}
+    return files | {f"{name}.json": json.dumps(value).encode() for name, value in json_files.items()}
+
+
+@pytest.mark.parametrize("listed_in", ["added_tokens", "tokenizer_config"])
+def test_tokens_beside_sentencepieces_model(tmp_path, listed_in):
+    size = tokenizers.from_files(sentencepiece_files(tmp_path, tokenizer_config={"eos_token": "</s>"})).vocab_size
+    config: dict = {"eos_token": "<|turn|>", "pad_token": {"content": "<pad>"}}
+    if listed_in == "added_tokens":
+        added = {"added_tokens": {"<|turn|>": size, "note": size + 2}}
+    else:
+        config["added_tokens_decoder"] = {str(size): {"content": "<|turn|>", "special": True}}
+        config["added_tokens_decoder"][str(size + 2)] = {"content": "note", "special": False}
+        added = {}
+    tokenizer = tokenizers.from_files(sentencepiece_files(tmp_path, tokenizer_config=config, **added))
+    assert (tokenizer.eos_ids, tokenizer.pad_id, tokenizer.vocab_size) == ((size,), 0, size + 3)
+    ids = tokenizer.encode("1 +<|turn|>note2")
+    assert ids[-3:-1] == [size, size + 2]
+    assert tokenizer.decode([*ids, size + 1, -1]) == "1 +<|turn|>note2"
+    assert tokenizer.decode(ids, skip_special=True) == "1 +note2"
+
+
+def test_an_added_token_may_not_take_a_pieces_id(tmp_path):
+    files = sentencepiece_files(tmp_path, tokenizer_config={"eos_token": "</s>"}, added_tokens={"<new>": 2})
+    with pytest.raises(ValueError, match=r"'<new>' is listed as id 2, but in tokenizer\.model that is '</s>'"):
+        tokenizers.from_files(files)
 
 
 def test_settings_of_somebodys_training_run_do_not_cut_texts():
