@@ -208,7 +208,7 @@ def _refuse(config: dict[str, Any], rope: dict[str, Any]) -> None:
     harmless |= {name: not config.get(name) for name in _NOT_IMPLEMENTED}
     for name, fine in harmless.items():
         if not fine:
-            value = config.get(name, rope.get(name))
+            value = sorted(set(kinds)) if name == "layer_types" else config.get(name, rope.get(name))
             raise ValueError(f"config.json: {name} = {value!r} changes the mathematics and is not supported")
 
 

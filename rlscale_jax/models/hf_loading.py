@@ -90,7 +90,7 @@ def _checked(architecture: Architecture, path: epath.PathLike) -> dict[str, Stor
         stored.setdefault(TABLE, head)
     lines = hf_names.misfits(hf_names.leaves(architecture), shapes)
     lines += [
-        f"dtype {tensor.code}: {name}; supported are {', '.join(tensor_files.DTYPES)}"
+        f"dtype {tensor.code} is not supported, only {', '.join(tensor_files.DTYPES)}: {name}"
         for name, tensor in stored.items()
         if tensor.code not in tensor_files.DTYPES
     ]

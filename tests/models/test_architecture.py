@@ -1,4 +1,7 @@
-"""config.json to Architecture: the study's 11 models at full size, and what is refused, by name."""
+"""config.json to Architecture: the study's 11 models at full size, and what is refused, by name.
+
+`python -m tests.models.test_architecture` prints the refusals of docs/models.md.
+"""
 
 import json
 import pathlib
@@ -151,3 +154,13 @@ def test_refused_by_name(case):
 )
 def test_fields_without_effect_are_accepted(harmless):
     assert from_hf_config(QWEN | harmless) == from_hf_config(QWEN)
+
+
+def refusal(config) -> str:
+    with pytest.raises(ValueError) as caught:
+        from_hf_config(config)
+    return f"- {caught.value}"
+
+
+if __name__ == "__main__":
+    print(*(refusal(config) for config, _ in REFUSED.values()), sep="\n")

@@ -1,4 +1,8 @@
-"""Forward and gradients on 1, 2, 4 and 8 devices; layouts as the table says; impossible meshes refused."""
+"""Forward and gradients on 1, 2, 4 and 8 devices; layouts as the table says; impossible meshes refused.
+
+`XLA_FLAGS=--xla_force_host_platform_device_count=8 python -m tests.models.test_sharding` prints the matrix of
+docs/models.md.
+"""
 
 import functools
 
@@ -63,19 +67,24 @@ def on_one_device(architecture):
     return jax.device_get(loss_and_grads(architecture, params_of(architecture), TOKENS))
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda c: f"{c[0].model_type}-{c[1]}x{c[2]}x{c[3]}")
-def test_forward_and_gradients_equal_one_device(case):
-    architecture, *sizes = case
+def on_mesh(architecture, sizes):
     mesh = mesh_of(*sizes)
     params = jax.device_put(params_of(architecture), param_shardings(architecture, mesh))
     tokens = jax.device_put(TOKENS, meshes.batch_sharding(mesh))
     with jax.set_mesh(mesh):
-        ours = jax.device_get(loss_and_grads(architecture, params, tokens))
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=3e-6 * max(1.0, np.abs(b).max())),
-        ours,
-        on_one_device(architecture),
-    )
+        return jax.device_get(loss_and_grads(architecture, params, tokens))
+
+
+def distances(ours, reference):
+    """Largest difference of each array, relative to the array's largest value where that is above 1."""
+    return jax.tree.map(lambda a, b: float(np.abs(a - b).max() / max(1.0, np.abs(b).max())), ours, reference)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda c: f"{c[0].model_type}-{c[1]}x{c[2]}x{c[3]}")
+def test_forward_and_gradients_equal_one_device(case):
+    architecture, *sizes = case
+    apart = distances(on_mesh(architecture, sizes), on_one_device(architecture))
+    assert max(jax.tree.leaves(apart)) <= 3e-6
 
 
 def test_parameters_lie_as_the_table_says():
@@ -162,3 +171,15 @@ def test_mesh_sizes_must_fit_the_devices(sizes, message):
 
 def test_minus_one_takes_what_is_left():
     assert dict(meshes.make_mesh(MeshConfig(data=2, fsdp=-1, tensor=2)).shape) == {"data": 2, "fsdp": 2, "tensor": 2}
+
+
+def row(architecture, *sizes) -> str:
+    """A line of docs/models.md's sharding matrix."""
+    (loss_apart, logprobs_apart), grads_apart = distances(on_mesh(architecture, sizes), on_one_device(architecture))
+    heads = f"{architecture.num_heads}/{architecture.num_kv_heads}"
+    numbers = f"{loss_apart:.1e} | {logprobs_apart:.1e} | {max(jax.tree.leaves(grads_apart)):.1e}"
+    return f"| {architecture.model_type} {heads} | {' | '.join(map(str, sizes))} | {numbers} |"
+
+
+if __name__ == "__main__":
+    print(*(row(*case) for case in sorted([*MESHES, *MORE_MESHES], key=str)), sep="\n")
