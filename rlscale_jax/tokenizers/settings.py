@@ -66,7 +66,7 @@ def _added_tokens(files: Mapping[str, bytes], config: Mapping, special: set[str]
     """From added_tokens.json of older files (content -> id), then from `added_tokens_decoder`."""
     older = _json(files, "added_tokens.json")
     added: dict[int, Mapping] = {i: {"content": text, "special": text in special} for text, i in older.items()}
-    return added | {int(i): token for i, token in config.get("added_tokens_decoder", {}).items()}
+    return added | {int(i): token for i, token in (config.get("added_tokens_decoder") or {}).items()}
 
 
 def _checked(ids: tuple[int, ...], codec: Codec, field: str) -> tuple[int, ...]:

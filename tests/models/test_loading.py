@@ -208,9 +208,11 @@ def test_no_more_than_two_tensors_are_held_at_a_time(monkeypatch):
     assert max(held) <= 2
 
 
-def test_loaded_parameters_may_be_donated():
-    """On CPU they are host memory that JAX took over; donating them must not write into it."""
-    model = models.load_pretrained(GOLDEN / "qwen2_tied", dtype=None)
+@pytest.mark.parametrize("num_devices", [1, 4])
+def test_loaded_parameters_may_be_donated(num_devices):
+    """On CPU they are host memory that JAX took over, for several devices the same; donating must not write into it."""
+    mesh = make_mesh(MeshConfig(data=2, fsdp=2), jax.devices()[:4]) if num_devices > 1 else None
+    model = models.load_pretrained(GOLDEN / "qwen2_tied", dtype=None, mesh=mesh)
     expected = jax.tree.map(lambda a: np.asarray(a, np.float32) * 2, model.params)
     doubled = jax.jit(lambda params: jax.tree.map(lambda a: a * 2, params), donate_argnums=0)(model.params)
     jax.tree.map(lambda a, b: np.testing.assert_array_equal(np.asarray(a, np.float32), b), doubled, expected)
