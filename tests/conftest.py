@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+from typing import ClassVar
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
@@ -13,15 +14,30 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 
 import fsspec
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
+
+
+class MemoryBuckets(MemoryFileSystem):
+    """gs:// in memory, with the names that Google's file system gives."""
+
+    store: ClassVar[dict] = {}
+    pseudo_dirs: ClassVar[list[str]] = [""]
+
+    @classmethod
+    def _strip_protocol(cls, path):
+        return super()._strip_protocol(str(path).removeprefix("gs://"))
+
+    def glob(self, path, **kwargs):
+        return [name.removeprefix("/") for name in super().glob(path, **kwargs)]
 
 
 @pytest.fixture
 def bucket(monkeypatch):
-    """The file system behind gs:// paths, which go through fsspec: in memory, in place of Google's."""
-    memory = fsspec.filesystem("memory")
-    monkeypatch.setattr(fsspec, "filesystem", lambda *_, **__: memory)
-    yield memory
-    memory.store.clear()
+    """The file system behind gs:// paths, which epath opens through fsspec."""
+    buckets = MemoryBuckets()
+    monkeypatch.setattr(fsspec, "filesystem", lambda *_, **__: buckets)
+    yield buckets
+    buckets.store.clear()
 
 
 @pytest.fixture(scope="session")

@@ -61,9 +61,8 @@ def load_pretrained(path: epath.PathLike, *, dtype: Any, mesh: Mesh | None = Non
         tensors that do not fit config.json (one message lists them all).
     """
     if dtype is not None and jnp.dtype(dtype) not in tensor_files.CODES:
-        raise ValueError(
-            f"dtype {jnp.dtype(dtype)} is not supported; use one of {sorted(map(str, tensor_files.CODES))}"
-        )
+        allowed = ", ".join(kind.name for kind in tensor_files.CODES)
+        raise ValueError(f"dtype {jnp.dtype(dtype)} is not supported; use one of {allowed}")
     architecture = load_architecture(path)
     mesh = None if mesh is None else meshes.adopted(mesh)
     places = [array.sharding for array in jax.tree.leaves(sharding.placed_shapes(architecture, mesh))]
