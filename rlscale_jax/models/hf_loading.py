@@ -30,7 +30,7 @@ from rlscale_jax.models.model import Model
 from rlscale_jax.models.tensor_files import StoredTensor
 
 _NUM_THREADS = 2
-_BLOCK = 128  # columns transposed at a time, to stay in the cache
+_BLOCK = 32  # columns transposed at a time: a cache line of bfloat16
 _COMPARED = 1 << 24  # values compared at a time
 
 
@@ -152,9 +152,12 @@ def _load_leaf(
 
 
 def _memory(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """Fresh whole pages: XLA on CPU takes aligned memory over uncopied; numpy's own asks for huge pages, which a
-    busy machine must first compact."""
-    return np.frombuffer(mmap.mmap(-1, math.prod(shape) * dtype.itemsize), dtype).reshape(shape)
+    """Fresh whole pages, which XLA on CPU takes over uncopied: private, and huge where the system has such, because
+    first touching small shared ones takes longer than all else of loading."""
+    memory = mmap.mmap(-1, math.prod(shape) * dtype.itemsize, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        memory.madvise(mmap.MADV_HUGEPAGE)
+    return np.frombuffer(memory, dtype).reshape(shape)
 
 
 def _copy(source: np.ndarray, target: np.ndarray) -> None:
