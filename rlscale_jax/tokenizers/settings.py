@@ -63,8 +63,9 @@ def read_settings(files: Mapping[str, bytes]) -> Settings:
 
 
 def _added_tokens(files: Mapping[str, bytes], config: Mapping, special: set[str]) -> dict[int, Mapping]:
-    """From added_tokens.json of older files (content -> id), then from `added_tokens_decoder`."""
-    older = _json(files, "added_tokens.json")
+    """From `added_tokens_decoder`; beside a SentencePiece model also from the older added_tokens.json (content -> id),
+    which a tokenizer.json makes out of date."""
+    older = {} if "tokenizer.json" in files else _json(files, "added_tokens.json")
     added: dict[int, Mapping] = {i: {"content": text, "special": text in special} for text, i in older.items()}
     return added | {int(i): token for i, token in (config.get("added_tokens_decoder") or {}).items()}
 
