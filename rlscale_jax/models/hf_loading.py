@@ -152,11 +152,9 @@ def _load_leaf(
 
 
 def _memory(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """Fresh whole pages, which XLA on CPU takes over uncopied: private, and huge where the system has such, because
-    first touching small shared ones takes longer than all else of loading."""
+    """Fresh whole pages, which XLA on CPU takes over uncopied. Private ones, as shared ones take longer to touch first;
+    not huge ones, as numpy's own: with free memory in pieces the system takes seconds to make them."""
     memory = mmap.mmap(-1, math.prod(shape) * dtype.itemsize, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    if hasattr(mmap, "MADV_HUGEPAGE"):
-        memory.madvise(mmap.MADV_HUGEPAGE)
     return np.frombuffer(memory, dtype).reshape(shape)
 
 
