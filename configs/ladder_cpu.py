@@ -43,11 +43,14 @@ SIZES = {
 }
 RATING = "d40"
 NUM_STEPS = 50
+FINETUNE_STEPS, FINETUNE_RATE = 60, 1e-3
+PARTS = {"instruct": ("d24", "d40", "d64", "d96"), "llama": ("d24", "d40", "d64", "d96")}  # sizes of these studies
 
 
-def pretrain(name: str) -> PretrainConfig:
+def pretrain(name: str, *, family: str = "qwen2", instruct: bool = False) -> PretrainConfig:
     hidden, layers, heads, kv_heads, head_dim, feed_forward, steps, learning_rate = SIZES[name]
     return PretrainConfig(
+        family=family,
         hidden_size=hidden,
         num_layers=layers,
         num_heads=heads,
@@ -56,29 +59,47 @@ def pretrain(name: str) -> PretrainConfig:
         intermediate_size=feed_forward,
         num_steps=steps,
         learning_rate=learning_rate,
+        finetune_steps=FINETUNE_STEPS if instruct else 0,
+        finetune_learning_rate=FINETUNE_RATE,
     )
 
 
 def member(name: str, num_steps: int = NUM_STEPS) -> Experiment:
+    """One run: `d64`, `d64-instruct` or `llama-d64`."""
+    size = name.removeprefix("llama-").removesuffix("-instruct")
+    family = "llama" if name.startswith("llama-") else "qwen2"
     return Experiment(
         name=name,
         num_steps=num_steps,
         model=ModelConfig(name=name, compute_dtype="float32"),
-        pretrain=pretrain(name),
+        pretrain=pretrain(size, family=family, instruct=name.endswith("-instruct")),
         task=TaskConfig(max_level=3, num_train=num_steps * 64, rating=pretrain(RATING)),
         sampling=SamplingConfig(max_new_tokens=24),
         grpo=GrpoConfig(prompts_per_step=64, remat="none"),
         optimizer=OptimizerConfig(learning_rate=3e-4),
-        evaluation=EvaluationConfig(every_steps=num_steps // 10, max_new_tokens=24),
+        evaluation=EvaluationConfig(every_steps=num_steps // 10, suites_every_steps=10, max_new_tokens=24),
     )
 
 
 def get_config(variant: str = "") -> Experiment | Study:
-    """ "": the study; "smoke": two small sizes and fewer steps; a size's name: its run alone."""
-    if variant in SIZES:
+    """ "": the study; "smoke": two small sizes and fewer steps; "instruct", "llama"; a run's name: it alone."""
+    names = {
+        f"{prefix}{size}{suffix}" for size in SIZES for prefix, suffix in (("", ""), ("", "-instruct"), ("llama-", ""))
+    }
+    if variant in names:
         return member(variant)
     if variant == "smoke":
         return Study(name="ladder_smoke", members=(member("d24", 10), member("d40", 10)), parallel_runs=2)
+    if variant == "instruct":
+        members = tuple(member(f"{size}-instruct") for size in PARTS[variant])
+        return Study(name="ladder_instruct", members=members, parallel_runs=2)
+    if variant == "llama":
+        return Study(
+            name="ladder_llama", members=tuple(member(f"llama-{size}") for size in PARTS[variant]), parallel_runs=2
+        )
     if variant:
-        raise ValueError(f"variant {variant!r} is unknown; use smoke or a size: {', '.join(SIZES)}")
+        raise ValueError(
+            f"variant {variant!r} is unknown; use smoke, instruct, llama, or a run such as d64, d64-instruct, llama-d64 "
+            f"(sizes: {', '.join(SIZES)})"
+        )
     return Study(name="ladder", members=tuple(member(name) for name in SIZES), parallel_runs=2)

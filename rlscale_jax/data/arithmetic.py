@@ -10,9 +10,11 @@ its solutions contains one slip of a kind that people make (`SLIPS`), after whic
 A base model imitates careful and careless authors alike, so reinforcement learning has something to elicit.
 
 Reinforcement learning trains on the families in `TRAINED`. Those in `TRANSFER` stand in the corpus too but are
-never rewarded: they show what carries over.
+never rewarded: they show what carries over. Within the trained families, `easier` holds the held-out questions of one
+operation, `harder` the longest ones with first numbers larger than any that the corpus has.
 """
 
+from collections.abc import Callable, Set
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +28,7 @@ _OPERATORS = {"sum": "+", "balance": "+-", "difference": "-", "largest": "^"}
 _MIN_LEVEL = {"sum": 1, "balance": 2, "difference": 1, "largest": 1}
 _MAX_LEVEL = 8  # longer questions no longer suit the sequence lengths of the ladder
 _MAX_FIRST = {"sum": 49, "balance": 49, "difference": 49, "largest": 9}  # numbers that follow have one digit
+_LARGE_FIRST = (50, 69)  # of `harder` questions: with three more operations still two digits
 _TRANSFER_SHARE = 0.15  # of the corpus
 _DRAWS_PER_QUESTION = 20  # before the space of questions counts as too small
 
@@ -61,6 +64,12 @@ class Task:
     train: tuple[Question, ...]  # distinct, of the TRAINED families
     heldout: tuple[Question, ...]  # distinct, drawn as `train` is
     transfer: dict[str, tuple[Question, ...]]  # TRANSFER family -> distinct questions
+    graded: dict[str, tuple[Question, ...]]  # "easier" and "harder" questions of the TRAINED families
+
+    @property
+    def suites(self) -> dict[str, tuple[Question, ...]]:
+        """The question sets beside the held-out one that runs are evaluated on, by name; none is empty."""
+        return {name: questions for name, questions in {**self.graded, **self.transfer}.items() if questions}
 
 
 def make_task(config: TaskConfig) -> Task:
@@ -72,25 +81,40 @@ def make_task(config: TaskConfig) -> Task:
     _check(config)
     # One stream per part, so that a larger corpus or training set leaves the held-out questions as they were.
     heldout_rng, train_rng, corpus_rng = (np.random.default_rng([config.seed, part]) for part in range(3))
-    heldout = _distinct(heldout_rng, TRAINED, config.num_heldout, max_level=config.max_level)
-    transfer = {
-        family: _distinct(heldout_rng, (family,), config.num_heldout, max_level=config.max_level) for family in TRANSFER
-    }
+    heldout = _distinct_of(TRAINED, heldout_rng, config, config.num_heldout)
+    transfer = {family: _distinct_of((family,), heldout_rng, config, config.num_heldout) for family in TRANSFER}
     reserved = {question.text for part in (heldout, *transfer.values()) for question in part}
-    train = _distinct(train_rng, TRAINED, config.num_train, max_level=config.max_level, avoid=reserved)
+    train = _distinct_of(TRAINED, train_rng, config, config.num_train, avoid=reserved)
     corpus = _draw_corpus(corpus_rng, config, avoid=reserved)
-    return Task(corpus=corpus, train=train, heldout=heldout, transfer=transfer)
+    return Task(corpus=corpus, train=train, heldout=heldout, transfer=transfer, graded=_graded(config, heldout))
 
 
-def draw_question(rng: np.random.Generator, family: str, *, level: int) -> Question:
-    """A question of `family` with `level` operations whose running values are never negative."""
+def _graded(config: TaskConfig, heldout: tuple[Question, ...]) -> dict[str, tuple[Question, ...]]:
+    rng = np.random.default_rng([config.seed, 3])
+
+    def draw() -> Question:
+        family = TRAINED[rng.integers(len(TRAINED))]
+        return draw_question(rng, family, level=config.max_level, first=_LARGE_FIRST)
+
+    harder = _distinct(draw, config.num_heldout, what=f"first number {_LARGE_FIRST}, {config.max_level} operations")
+    return {"easier": tuple(question for question in heldout if question.level == 1), "harder": harder}
+
+
+def draw_question(
+    rng: np.random.Generator, family: str, *, level: int, first: tuple[int, int] | None = None
+) -> Question:
+    """A question of `family` with `level` operations whose running values are never negative.
+
+    `first`: the range of its first number, if not that of the family.
+    """
     if family not in _OPERATORS or level < _MIN_LEVEL[family]:
         least = ", ".join(f"{name} >= {minimum}" for name, minimum in _MIN_LEVEL.items())
         raise ValueError(f"no questions of family {family!r} with {level} operations; there are {least}")
     allowed = _OPERATORS[family]
+    least_first, most_first = first or (1, _MAX_FIRST[family])
     while True:
-        first = rng.integers(1, _MAX_FIRST[family] + 1)
-        numbers = tuple(int(n) for n in (first, *rng.integers(1, 10, size=level)))
+        start = rng.integers(least_first, most_first + 1)
+        numbers = tuple(int(n) for n in (start, *rng.integers(1, 10, size=level)))
         operators = "".join(allowed[i] for i in rng.integers(len(allowed), size=level))
         question = Question(family, numbers, operators)
         if set(operators) == set(allowed) and min(_running_values(question)) >= 0:
@@ -165,25 +189,31 @@ def _draw(rng: np.random.Generator, families: tuple[str, ...], max_level: int) -
     return draw_question(rng, family, level=int(rng.integers(_MIN_LEVEL[family], max_level + 1)))
 
 
-def _distinct(
-    rng: np.random.Generator,
+def _distinct_of(
     families: tuple[str, ...],
+    rng: np.random.Generator,
+    config: TaskConfig,
     count: int,
-    *,
-    max_level: int,
-    avoid: frozenset[str] | set[str] = frozenset(),
+    avoid: Set[str] = frozenset(),
+) -> tuple[Question, ...]:
+    what = f"families {', '.join(families)}, max_level {config.max_level}"
+    return _distinct(lambda: _draw(rng, families, config.max_level), count, what=what, avoid=avoid)
+
+
+def _distinct(
+    draw: Callable[[], Question], count: int, *, what: str, avoid: Set[str] = frozenset()
 ) -> tuple[Question, ...]:
     found: dict[str, Question] = {}
     for _ in range(_DRAWS_PER_QUESTION * count):
         if len(found) == count:
             break
-        question = _draw(rng, families, max_level)
+        question = draw()
         if question.text not in avoid:
             found.setdefault(question.text, question)
     if len(found) < count:
         raise ValueError(
-            f"found {len(found)} different questions where {count} are asked for"
-            f" (families {', '.join(families)}, max_level {max_level}); ask for fewer or raise max_level"
+            f"found {len(found)} different questions where {count} are asked for ({what});"
+            " ask for fewer or raise max_level"
         )
     return tuple(found.values())
 

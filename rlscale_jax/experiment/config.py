@@ -113,6 +113,7 @@ class CheckpointConfig:
 class PretrainConfig:
     """How a ladder's base model is made. `num_steps` 0: the model is a published checkpoint."""
 
+    family: str = "qwen2"  # or "llama": no QKV bias, llama3 rope scaling, an LM head of its own
     hidden_size: int = 0
     num_layers: int = 0
     num_heads: int = 0
@@ -125,6 +126,8 @@ class PretrainConfig:
     learning_rate: float = 1e-3
     warmup_steps: int = 50
     weight_decay: float = 0.1
+    finetune_steps: int = 0  # batches of solutions without a slip after pretraining: an instruct-like start
+    finetune_learning_rate: float = 1e-3
     seed: int = 0
 
 
@@ -148,6 +151,7 @@ class Experiment:
     """One run."""
 
     name: str = "experiment"  # of the run's directory
+    variant: str = ""  # what a sweep has changed, "group_size4"; "": nothing. A law is fitted within one variant
     seed: int = 0  # of everything random in the run
     num_steps: int = 105  # rollout batches
     model: ModelConfig = field(default_factory=ModelConfig)

@@ -51,6 +51,7 @@ _NOT_NEGATIVE = (
     "grpo.kl_clamp",
     "grpo.advantage_eps",
     "evaluation.suites_every_steps",
+    "pretrain.finetune_steps",
 )
 _CHOICES = {
     "model.param_dtype": ("float32", "bfloat16"),
@@ -59,6 +60,7 @@ _CHOICES = {
     "data.subset": ("independent", "nested"),
     "grpo.aggregation": ("token_mean", "sequence_mean"),
     "grpo.remat": ("none", "dots", "full"),
+    "pretrain.family": ("qwen2", "llama"),
 }
 _FRACTIONS = ("sampling.top_p", "evaluation.top_p")  # in (0, 1]
 _DECAYS = ("optimizer.b1", "optimizer.b2", "optimizer.weight_decay")  # in [0, 1)

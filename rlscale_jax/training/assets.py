@@ -1,6 +1,6 @@
 """What a ladder run needs before its first step, made once and shared by all runs of a working directory.
 
-    assets/task-HASH/     tokenizer/, problem sets heldout/, transfer_*/, and the unrated training set
+    assets/task-HASH/     tokenizer/, problem sets heldout/, suite_*/, and the unrated training set
     assets/base-HASH/     a base model, as a Hugging Face directory (config.json, model.safetensors, tokenizer)
     assets/rated-HASH/    the training set with the pass rate of the rating model as difficulty
 
@@ -41,8 +41,8 @@ def ensure(experiment: Experiment, assets: pathlib.Path, *, log_path: pathlib.Pa
     experiment.model.path = str(base)
     experiment.data.train = str(rated)
     experiment.data.heldout = str(task_dir / "heldout")
-    transfer = [f"{family}={task_dir / f'transfer_{family}'}" for family in arithmetic.TRANSFER]
-    experiment.evaluation.suites = experiment.evaluation.suites or ",".join(transfer)
+    suites = [f"{path.name.removeprefix('suite_')}={path}" for path in sorted(task_dir.glob("suite_*"))]
+    experiment.evaluation.suites = experiment.evaluation.suites or ",".join(suites)
     return experiment
 
 
@@ -63,7 +63,7 @@ def _ensure_task(config: TaskConfig, assets: pathlib.Path) -> pathlib.Path:
             texts = [f"{question}\n{solution}" for question, solution in task.corpus]
             train_sentencepiece(texts, config.vocab_size, working / "tokenizer")
             sets = {"train": task.train, "heldout": task.heldout}
-            sets |= {f"transfer_{family}": questions for family, questions in task.transfer.items()}
+            sets |= {f"suite_{name}": questions for name, questions in task.suites.items()}
             for name, questions in sets.items():
                 write_problems(_problems(name, questions), working, name=name)
     return target
@@ -85,17 +85,41 @@ def _problems(name: str, questions: Sequence[arithmetic.Question]) -> list[Probl
 def _ensure_base(
     config: PretrainConfig, task: TaskConfig, task_dir: pathlib.Path, assets: pathlib.Path, log_path: pathlib.Path
 ) -> pathlib.Path:
+    """The pretrained model of a config; with `finetune_steps` the model that those make of the pretrained one."""
     target = assets / f"base-{_key(config, dataclasses.replace(task, rating=PretrainConfig()))}"
     with locks.make_once(target) as working:
-        if working:
-            tokenizer = tokenizers.load(task_dir / "tokenizer")
-            tokens = corpus.tokenize(arithmetic.make_task(task).corpus, tokenizer)
-            architecture = pretrain.architecture_of(config, tokenizer.vocab_size)
-            name = f"pretrain d{config.hidden_size} ({architecture.num_nonembedding_params:,} parameters)"
-            progress = Progress(name, config.num_steps, log_path=log_path)
-            model = pretrain.pretrain(architecture, config, tokens, workdir=working, progress=progress)
-            models.save_pretrained(model, working, tokenizer_files=tokenizer.files)
+        if not working:
+            return target
+        initial, verb = None, "pretrain"
+        if config.finetune_steps:
+            start = _ensure_base(_before_finetuning(config), task, task_dir, assets, log_path)
+            initial, verb = models.load_pretrained(start, dtype=jnp.float32).params, "finetune"
+            task, config = dataclasses.replace(task, slip_rate=0.0), _finetuning(config)
+        tokenizer = tokenizers.load(task_dir / "tokenizer")
+        tokens = corpus.tokenize(arithmetic.make_task(task).corpus, tokenizer)
+        architecture = pretrain.architecture_of(config, tokenizer.vocab_size)
+        name = f"{verb} d{config.hidden_size} ({architecture.num_nonembedding_params:,} parameters)"
+        progress = Progress(name, config.num_steps, log_path=log_path)
+        model = pretrain.pretrain(architecture, config, tokens, workdir=working, progress=progress, initial=initial)
+        models.save_pretrained(model, working, tokenizer_files=tokenizer.files)
     return target
+
+
+def _before_finetuning(config: PretrainConfig) -> PretrainConfig:
+    """Its finetuning fields as those of a base model have them, so that both name the same directory."""
+    neutral = PretrainConfig()
+    return dataclasses.replace(
+        config,
+        finetune_steps=neutral.finetune_steps,
+        finetune_learning_rate=neutral.finetune_learning_rate,
+    )
+
+
+def _finetuning(config: PretrainConfig) -> PretrainConfig:
+    """The second training as a config of its own: its steps and rate, without warm-up."""
+    return dataclasses.replace(
+        config, num_steps=config.finetune_steps, learning_rate=config.finetune_learning_rate, warmup_steps=0
+    )
 
 
 def _ensure_rated(

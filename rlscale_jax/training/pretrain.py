@@ -10,6 +10,7 @@ import optax
 from rlscale_jax.experiment.config import CheckpointConfig, PretrainConfig
 from rlscale_jax.grpo.logprobs import token_logprobs
 from rlscale_jax.models import Architecture, Model, attention, decoder
+from rlscale_jax.models.architecture import RopeScaling
 from rlscale_jax.training import checkpoints
 from rlscale_jax.training.corpus import TokenCorpus
 from rlscale_jax.training.progress import Progress
@@ -17,12 +18,14 @@ from rlscale_jax.training.progress import Progress
 _CLIP_NORM = 1.0
 _B2 = 0.95  # shorter memory than in the RL runs: a few hundred steps in all
 _FINAL_FRACTION = 0.02  # of the peak learning rate, at the end of the cosine
+_LLAMA_SCALING = RopeScaling(factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position=32)
 
 
 def architecture_of(config: PretrainConfig, vocab_size: int) -> Architecture:
-    """A small model of the Qwen2.5 family."""
+    """A small model of the Qwen2.5 family, or of Llama 3's with its own head and stretched rotary positions."""
+    llama = config.family == "llama"
     return Architecture(
-        model_type="qwen2",
+        model_type=config.family,
         vocab_size=vocab_size,
         hidden_size=config.hidden_size,
         num_layers=config.num_layers,
@@ -32,8 +35,9 @@ def architecture_of(config: PretrainConfig, vocab_size: int) -> Architecture:
         intermediate_size=config.intermediate_size,
         rms_norm_eps=1e-6,
         rope_theta=config.rope_theta,
-        qkv_bias=True,
-        tie_embeddings=True,
+        rope_scaling=_LLAMA_SCALING if llama else None,
+        qkv_bias=not llama,
+        tie_embeddings=not llama,
         max_positions=512,
     )
 
@@ -45,11 +49,15 @@ def pretrain(
     *,
     workdir: pathlib.Path,
     progress: Progress,
+    initial: decoder.Params | None = None,
 ) -> Model:
-    """Trains for `config.num_steps`, from the last checkpoint under `workdir` if there is one."""
+    """Trains for `config.num_steps`, from the last checkpoint under `workdir` if there is one.
+
+    `initial`: the parameters to start from; None: fresh ones of `config.seed`.
+    """
     optimizer = _optimizer(config)
     step_fn = _build_step(architecture, optimizer)
-    params = initial_params(architecture, config.seed)
+    params = initial_params(architecture, config.seed) if initial is None else initial
     state = {"params": params, "opt_state": optimizer.init(params)}
     saves = checkpoints.RunCheckpoints(workdir / "checkpoints", CheckpointConfig(every_steps=1 << 30, keep_last=1))
     restored = saves.restore(checkpoints.abstract(state))
