@@ -43,7 +43,7 @@ SIZES = {
 }
 RATING = "d40"
 NUM_STEPS = 50
-FINETUNE_STEPS, FINETUNE_RATE = 60, 1e-3
+FINETUNE_STEPS, FINETUNE_RATE = 20, 3e-4
 PARTS = {"instruct": ("d24", "d40", "d64", "d96"), "llama": ("d24", "d40", "d64", "d96")}  # sizes of these studies
 
 

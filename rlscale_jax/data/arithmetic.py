@@ -10,8 +10,8 @@ its solutions contains one slip of a kind that people make (`SLIPS`), after whic
 A base model imitates careful and careless authors alike, so reinforcement learning has something to elicit.
 
 Reinforcement learning trains on the families in `TRAINED`. Those in `TRANSFER` stand in the corpus too but are
-never rewarded: they show what carries over. Within the trained families, `easier` holds the held-out questions of one
-operation, `harder` the longest ones with first numbers larger than any that the corpus has.
+never rewarded: they show what carries over. Within the trained families, `easier` and `harder` are the shortest and
+the longest held-out questions, and `larger` has first numbers beyond any that the corpus has.
 """
 
 from collections.abc import Callable, Set
@@ -28,7 +28,7 @@ _OPERATORS = {"sum": "+", "balance": "+-", "difference": "-", "largest": "^"}
 _MIN_LEVEL = {"sum": 1, "balance": 2, "difference": 1, "largest": 1}
 _MAX_LEVEL = 8  # longer questions no longer suit the sequence lengths of the ladder
 _MAX_FIRST = {"sum": 49, "balance": 49, "difference": 49, "largest": 9}  # numbers that follow have one digit
-_LARGE_FIRST = (50, 69)  # of `harder` questions: with three more operations still two digits
+_LARGE_FIRST = (50, 69)  # of `larger` questions: with three more operations still two digits
 _TRANSFER_SHARE = 0.15  # of the corpus
 _DRAWS_PER_QUESTION = 20  # before the space of questions counts as too small
 
@@ -64,7 +64,7 @@ class Task:
     train: tuple[Question, ...]  # distinct, of the TRAINED families
     heldout: tuple[Question, ...]  # distinct, drawn as `train` is
     transfer: dict[str, tuple[Question, ...]]  # TRANSFER family -> distinct questions
-    graded: dict[str, tuple[Question, ...]]  # "easier" and "harder" questions of the TRAINED families
+    graded: dict[str, tuple[Question, ...]]  # "easier", "harder", "larger": questions of the TRAINED families
 
     @property
     def suites(self) -> dict[str, tuple[Question, ...]]:
@@ -96,8 +96,11 @@ def _graded(config: TaskConfig, heldout: tuple[Question, ...]) -> dict[str, tupl
         family = TRAINED[rng.integers(len(TRAINED))]
         return draw_question(rng, family, level=config.max_level, first=_LARGE_FIRST)
 
-    harder = _distinct(draw, config.num_heldout, what=f"first number {_LARGE_FIRST}, {config.max_level} operations")
-    return {"easier": tuple(question for question in heldout if question.level == 1), "harder": harder}
+    return {
+        "easier": tuple(question for question in heldout if question.level == 1),
+        "harder": tuple(question for question in heldout if question.level == config.max_level),
+        "larger": _distinct(draw, config.num_heldout, what=f"{config.max_level} operations on {_LARGE_FIRST}"),
+    }
 
 
 def draw_question(

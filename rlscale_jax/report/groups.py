@@ -1,19 +1,66 @@
 """Which models belong under one law: a family and a starting point (base or instruct), told from their names."""
 
+import pathlib
 import re
 
 import numpy as np
 
 from rlscale_jax import laws
 
+PLAIN = "models"  # the group of names without a family or a starting point
 DEFAULT_INTRA = 80  # last points kept for testing, as published for base models
 SHORT_SHARE = 0.5  # of the shortest curve, where that would leave too little
+
+
+def in_directory(directory: pathlib.Path) -> tuple[dict[str, laws.Table], list[str]]:
+    """Every group of a study's directory, and in words which models had too few evaluations to stand in one.
+
+    Runs as their config says them (curves.csv) come first; those of a sweep's variants (curves_VARIANT.csv, as the
+    study writes them) are groups of their own, "VARIANT" or "FAMILY START, VARIANT".
+
+    Raises: FileNotFoundError: the directory has no curves. ValueError: rows that cannot be read.
+    """
+    found: dict[str, laws.Table] = {}
+    short: list[str] = []
+    variants = {path.stem.removeprefix("curves_"): path for path in sorted(directory.glob("curves_*.csv"))}
+    main = {"": directory} if has_rows(directory / "curves.csv") or not variants else {}
+    for variant, path in {**main, **variants}.items():
+        if not has_rows(path):
+            continue
+        table, left_out = _long_enough(laws.read(path))
+        short += left_out
+        for name, part in groups(table).items() if len(table) else ():
+            found[", ".join(filter(None, (name if name != PLAIN or not variant else "", variant)))] = part
+    return found, short
+
+
+def has_rows(path: pathlib.Path) -> bool:
+    """Whether a CSV has more than its header; True for a directory, whose runs are read instead."""
+    return path.is_dir() or (path.exists() and path.read_text(encoding="utf-8").count("\n") > 1)
+
+
+def file_name(group: str) -> str:
+    """A group's name as part of a file's."""
+    return re.sub(r"[^A-Za-z0-9.=+-]+", "_", group)
+
+
+def _long_enough(table: laws.Table) -> tuple[laws.Table, list[str]]:
+    """The rows of models with enough evaluations for a slope; the others in words."""
+    keep, left_out = np.ones(len(table), bool), []
+    for model in sorted(set(table.model.tolist())):
+        on = table.model == model
+        steps = len(np.unique(table["step"][on & (table["step"] > 0)])) if table.has("step") else int(on.sum())
+        if steps < laws.MIN_POINTS:
+            keep &= ~on
+            left_out.append(f"{model} has {steps} evaluations after step 0, a slope needs {laws.MIN_POINTS}: left out")
+    return table.select(keep), left_out
 
 
 def groups(table: laws.Table) -> dict[str, laws.Table]:
     """The table's models by group, each group fitted by itself; names without a family fall into one, "models"."""
     labels = np.array([label(model) for model in table.model])
-    return {name: table.select(labels == name) for name in sorted(set(labels.tolist()))}
+    names = sorted(set(labels.tolist()), key=lambda name: (name != PLAIN, name))
+    return {name: table.select(labels == name) for name in names}
 
 
 def label(model: str) -> str:
@@ -21,7 +68,7 @@ def label(model: str) -> str:
     words = re.findall(r"[a-z]{2,}", model.lower())
     start = "instruct" if "instruct" in words else "base" if "base" in words else ""
     family = next((word for word in ("qwen", "llama") if any(w.startswith(word) for w in words)), "")
-    return " ".join(filter(None, (family, start))) or "models"
+    return " ".join(filter(None, (family, start))) or PLAIN
 
 
 def fits_of(table: laws.Table, *, law: str, objective: str, confidence: float) -> dict[str, laws.Fit]:

@@ -1,4 +1,8 @@
-"""Gathers the runs of a directory into curves.csv and outcomes.jsonl: all that fitting and reporting need."""
+"""Gathers the runs of a directory into curves.csv and outcomes.jsonl: all that fitting and reporting need.
+
+A law describes runs that differ in model size and seed. Runs in which a sweep has changed something else are
+therefore kept apart: those as the config says them stand in curves.csv, those of a variant in curves_VARIANT.csv.
+"""
 
 import csv
 import json
@@ -15,25 +19,30 @@ COLUMNS = (
 _FROM_METRICS = COLUMNS[1:3] + COLUMNS[6:10] + COLUMNS[11:]
 
 
-def write(workdir: pathlib.Path) -> int:
-    """Writes WORKDIR/curves.csv and WORKDIR/outcomes.jsonl; returns the number of rows."""
-    num_rows = 0
-    with (workdir / "curves.csv").open("w", newline="") as file, (workdir / "outcomes.jsonl").open("w") as outcomes:
-        table = csv.DictWriter(file, COLUMNS)
-        table.writeheader()
-        for directory in sorted((workdir / "runs").glob("*/metrics.jsonl")):
-            run = _identity(directory.parent)
-            for row in _rows(run, read_rows(directory)):
-                table.writerow(row)
-                num_rows += 1
-            for row in read_rows(directory.parent / "outcomes.jsonl"):
+def write(workdir: pathlib.Path) -> dict[str, int]:
+    """Writes WORKDIR/curves.csv, a curves_VARIANT.csv for each variant, and outcomes.jsonl of all runs.
+
+    Returns the number of rows of every file of curves.
+    """
+    tables: dict[str, list[dict[str, Any]]] = {"curves.csv": []}
+    with (workdir / "outcomes.jsonl").open("w") as outcomes:
+        for log in sorted((workdir / "runs").glob("*/metrics.jsonl")):
+            config = json.loads(log.with_name("config.json").read_text())
+            run = {"model": config["name"], "seed": config["seed"]}
+            variant = config.get("variant")
+            tables.setdefault(f"curves_{variant}.csv" if variant else "curves.csv", []).extend(
+                _rows(run, read_rows(log))
+            )
+            for row in read_rows(log.with_name("outcomes.jsonl")):
                 outcomes.write(json.dumps({**run, **row}) + "\n")
-    return num_rows
-
-
-def _identity(directory: pathlib.Path) -> dict[str, Any]:
-    config = json.loads((directory / "config.json").read_text())
-    return {"model": config["name"], "seed": config["seed"]}
+    for stale in workdir.glob("curves_*.csv"):
+        stale.unlink()
+    for name, rows in tables.items():
+        with (workdir / name).open("w", newline="") as file:
+            table = csv.DictWriter(file, COLUMNS)
+            table.writeheader()
+            table.writerows(rows)
+    return {name: len(rows) for name, rows in tables.items()}
 
 
 def _rows(run: dict[str, Any], metrics: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
