@@ -43,7 +43,7 @@ SIZES = {
 }
 RATING = "d40"
 NUM_STEPS = 50
-FINETUNE_STEPS, FINETUNE_RATE = 20, 3e-4
+FINETUNING = {"finetune_steps": 20, "finetune_learning_rate": 3e-4}
 PARTS = {"instruct": ("d24", "d40", "d64", "d96"), "llama": ("d24", "d40", "d64", "d96")}  # sizes of these studies
 
 
@@ -59,8 +59,7 @@ def pretrain(name: str, *, family: str = "qwen2", instruct: bool = False) -> Pre
         intermediate_size=feed_forward,
         num_steps=steps,
         learning_rate=learning_rate,
-        finetune_steps=FINETUNE_STEPS if instruct else 0,
-        finetune_learning_rate=FINETUNE_RATE,
+        **(FINETUNING if instruct else {}),
     )
 
 
@@ -99,7 +98,7 @@ def get_config(variant: str = "") -> Experiment | Study:
         )
     if variant:
         raise ValueError(
-            f"variant {variant!r} is unknown; use smoke, instruct, llama, or a run such as d64, d64-instruct, llama-d64 "
-            f"(sizes: {', '.join(SIZES)})"
+            f"variant {variant!r} is unknown; use smoke, instruct, llama, or a run such as d64, d64-instruct, "
+            f"llama-d64 (sizes: {', '.join(SIZES)})"
         )
     return Study(name="ladder", members=tuple(member(name) for name in SIZES), parallel_runs=2)

@@ -4,6 +4,7 @@ The protocol is that of configs/qwen2_5.py:
 
     python -m rlscale_jax.plan  --config=configs/llama3.py:8b --topology=v5e:8x8
     python -m rlscale_jax.train --config=configs/llama3.py:8b --workdir=runs/llama3
+    python -m rlscale_jax.study --config=configs/llama3.py:instruct --workdir=runs/llama3    four sizes x 3 seeds
 
 Variants: `:8b` or `:8b-instruct` (the study's), `:8b-base`; 1b and 3b are Llama 3.2, 8b and 70b are Llama 3.1. The
 checkpoint is expected in models/Llama-3.1-8B-Instruct; `--config.model.path=` names another place. Slices, memory and
@@ -21,6 +22,7 @@ from rlscale_jax.experiment.config import (
     MeshConfig,
     ModelConfig,
     SamplingConfig,
+    Study,
 )
 
 
@@ -44,15 +46,26 @@ SIZES = {
 }
 
 
-def get_config(variant: str = "8b") -> Experiment:
-    """The experiment of `SIZE`, `SIZE-instruct` or `SIZE-base`.
+def get_config(variant: str = "8b") -> Experiment | Study:
+    """The experiment of `SIZE`, `SIZE-instruct` or `SIZE-base`; `instruct` or `base`: all sizes with three seeds.
 
     Raises:
       ValueError: another variant; the message lists those that exist.
     """
+    if variant in ("instruct", "base"):
+        members = tuple(member(f"{size}-{variant}") for size in SIZES)
+        return Study(name=f"llama3-{variant}", members=members, seeds=(0, 1, 2))
+    return member(variant)
+
+
+def member(variant: str) -> Experiment:
+    """One run."""
     size_name, _, tuning = variant.partition("-")
     if size_name not in SIZES or tuning not in ("", "base", "instruct"):
-        raise ValueError(f"variant {variant!r}: use one of {', '.join(SIZES)}, alone or with -instruct or -base")
+        raise ValueError(
+            f"variant {variant!r}: use one of {', '.join(SIZES)}, alone or with -instruct or -base; "
+            "or instruct, base for all sizes"
+        )
     size = SIZES[size_name]
     checkpoint = f"Llama-{size.release}-{size_name.upper()}" + ("" if tuning == "base" else "-Instruct")
     name = f"llama{size.release}-{size_name}-{tuning or 'instruct'}"

@@ -6,9 +6,22 @@ One run, 105 steps of 512 prompts x 8 samples over the curriculum, evaluated on 
     python -m rlscale_jax.plan  --config=configs/qwen2_5.py:7b --topology=v5e:8x8
     python -m rlscale_jax.train --config=configs/qwen2_5.py:7b --workdir=runs/qwen2_5
 
-Variants: `:7b` or `:7b-base`, `:7b-instruct`; 0.5b, 1.5b, 3b, 7b, 14b, 32b, 72b. The checkpoint is expected in
-models/Qwen2.5-7B (as published: config.json, *.safetensors, tokenizer files); `--config.model.path=` names another
+Variants of one run: `:7b` or `:7b-base`, `:7b-instruct`; 0.5b, 1.5b, 3b, 7b, 14b, 32b, 72b. The checkpoint is expected
+in models/Qwen2.5-7B (as published: config.json, *.safetensors, tokenizer files); `--config.model.path=` names another
 place. On pods see docs/pods.md; each size's slice, mesh, memory and hours are in docs/plans.md, made by `plan`.
+
+The study's experiments, one command each; all may share a working directory, and what is there is reused:
+
+    python -m rlscale_jax.study --config=configs/qwen2_5.py:base --workdir=runs/qwen2_5            7 sizes x 3 seeds
+    python -m rlscale_jax.study --config=configs/qwen2_5.py:instruct --workdir=runs/qwen2_5
+    python -m rlscale_jax.study --config=configs/qwen2_5.py:7b-groups --sweep=grpo.group_size=4,8,16,32
+    python -m rlscale_jax.study --config=configs/qwen2_5.py:7b-reuse --sweep=data.reuse_factor=1,2,4,5,10,20,25,50,100
+    python -m rlscale_jax.study --config=configs/qwen2_5.py:base-transfer --workdir=runs/transfer  all eight sets
+
+`instruct-transfer`, `7b-instruct-groups`, `7b-instruct-reuse` are the same from the instruct models. The reuse study
+keeps D_total = 51,200 (100 steps) and draws D_total / factor unique problems for each factor. `transfer` evaluates the
+benchmarks of the paper's Table 1 every fifth step, HumanEval in the sandbox. docs/experiments.md shows each of these
+on the CPU ladder, by the same command with another config.
 
 Expected (the paper's Table 5, mean test loss of three runs at the end; base, instruct):
     0.5B .942 .946   1.5B .913 .899   3B .858 .828   7B .715 .678   14B .605 .559   32B .494 .458   72B .436 .432
@@ -23,6 +36,7 @@ from rlscale_jax.experiment.config import (
     MeshConfig,
     ModelConfig,
     SamplingConfig,
+    Study,
 )
 
 
@@ -48,18 +62,60 @@ SIZES = {
 }
 
 
-def get_config(variant: str = "7b") -> Experiment:
-    """The experiment of `SIZE`, `SIZE-base` or `SIZE-instruct`.
+SEEDS = (0, 1, 2)
+TUNINGS = ("base", "instruct")
+BENCHMARKS = ("math500", "aime2024", "amc2023", "gsm8k", "humaneval", "zebra", "supergpqa")
+REUSE_TOTAL = 51_200  # prompts of every run of the reuse study
+GROUPS_MICRO_PROMPTS = 4  # so that groups of 32 fit where groups of 8 do with 16
+
+
+def get_config(variant: str = "7b") -> Experiment | Study:
+    """The run `SIZE[-TUNING]`, as the start of a sweep `SIZE[-TUNING]-groups` or `-reuse`, or the study `TUNING`.
 
     Raises:
       ValueError: another variant; the message lists those that exist.
     """
-    size_name, _, tuning = variant.partition("-")
-    if size_name not in SIZES or tuning not in ("", "base", "instruct"):
-        raise ValueError(f"variant {variant!r}: use one of {', '.join(SIZES)}, alone or with -base or -instruct")
+    first, *rest = variant.split("-")
+    if first in TUNINGS and rest in ([], ["transfer"]):
+        return study(first, transfer=bool(rest))
+    tuning = rest.pop(0) if rest and rest[0] in TUNINGS else "base"
+    changes = {(): lambda run: run, ("groups",): _for_groups, ("reuse",): _for_reuse}
+    if first not in SIZES or tuple(rest) not in changes:
+        raise ValueError(
+            f"variant {variant!r}: use one of {', '.join(SIZES)}, alone or with -base or -instruct, and then with "
+            "-groups or -reuse; or base, instruct, base-transfer, instruct-transfer for all sizes"
+        )
+    return changes[tuple(rest)](member(first, tuning))
+
+
+def study(tuning: str, *, transfer: bool) -> Study:
+    """All sizes of a starting point with three seeds, with `transfer` evaluated on the benchmarks too."""
+    members = tuple(member(size, tuning) for size in SIZES)
+    for run in members if transfer else ():
+        run.evaluation.suites = ",".join(f"{name}=data/{name}" for name in BENCHMARKS)
+        run.evaluation.suites_every_steps = 5
+    return Study(name=f"qwen2.5-{tuning}" + ("-transfer" if transfer else ""), members=members, seeds=SEEDS)
+
+
+def _for_groups(run: Experiment) -> Experiment:
+    run.grpo.micro_batch_prompts = GROUPS_MICRO_PROMPTS
+    return run
+
+
+def _for_reuse(run: Experiment) -> Experiment:
+    """Not a run of the main study: its problems are a stratified subset, its end is D_total."""
+    run.variant = f"total{REUSE_TOTAL}"
+    run.name += f"_{run.variant}"
+    run.num_steps = REUSE_TOTAL // run.grpo.prompts_per_step
+    run.data.num_unique = REUSE_TOTAL
+    return run
+
+
+def member(size_name: str, tuning: str) -> Experiment:
+    """One run of the main study."""
     size = SIZES[size_name]
     checkpoint = f"Qwen2.5-{size_name.upper()}" + ("-Instruct" if tuning == "instruct" else "")
-    name = f"qwen2.5-{size_name}-{tuning or 'base'}"
+    name = f"qwen2.5-{size_name}-{tuning}"
     return Experiment(
         name=name,
         model=ModelConfig(name=name, path=f"models/{checkpoint}", n_nominal=size.n_nominal),

@@ -39,13 +39,18 @@ def _runs(file: str, size: str, tuning: str) -> list[str]:
     runs = [f"{name}_s{seed} {config} --config.seed={seed}" for seed in SEEDS]
     if (file, size) == ("qwen2_5", "7b"):
         runs += [_reuse(name, config, factor) for factor in REUSE]
-        runs += [f"{name}-g{g}_s0 {config} --config.name={name}-g{g} --config.grpo.group_size={g}" for g in GROUPS]
+        runs += [_groups(name, f"{config}-groups", size) for size in GROUPS]
     return runs
 
 
+def _groups(name: str, config: str, size: int) -> str:
+    flags = f"--config.name={name}-g{size} --config.variant=g{size} --config.grpo.group_size={size}"
+    return f"{name}-g{size}_s0 {config} {flags}"
+
+
 def _reuse(name: str, config: str, factor: int) -> str:
-    flags = f"--config.data.num_unique={51_200 // factor} --config.data.reuse_factor={factor} --config.num_steps=100"
-    return f"{name}-tau{factor}_s0 {config} --config.name={name}-tau{factor} {flags}"
+    flags = f"--config.data.num_unique={51_200 // factor} --config.data.reuse_factor={factor}"
+    return f"{name}-tau{factor}_s0 {config}-reuse --config.name={name}-tau{factor} --config.variant=tau{factor} {flags}"
 
 
 def main() -> None:

@@ -2,9 +2,13 @@
 
 Every member is trained with every seed (and every value of --sweep=FIELD=V1,V2,…), then curves.csv is gathered, the
 laws are fitted (fits.json) and figures and report.html are written. The same command goes on after an
-interruption: finished runs are not repeated.
+interruption: finished runs are not repeated. Further seeds, sweeps and configs may use the same --workdir: what is
+there is reused, and the report is made from all of it. Runs of a sweep stand in curves_VARIANT.csv, apart from the law.
+
+    --sweep=grpo.group_size=4,8,16,32    --sweep=data.reuse_factor=1,5,25 (D_total stays)    --sweep=seed=0,1,2
 """
 
+import dataclasses
 import pathlib
 
 from absl import flags as absl_flags
@@ -15,6 +19,7 @@ from rlscale_jax.studies import grid, results, runner
 
 CONFIG = flags.define_config()
 WORKDIR = absl_flags.DEFINE_string("workdir", "runs/study", "where runs, curves, fits and the report are kept")
+PARALLEL = absl_flags.DEFINE_integer("parallel", 0, "runs at a time on this machine; 0: as the config says", 0)
 SWEEP = absl_flags.DEFINE_multi_string("sweep", [], "FIELD=V1,V2,… for all members, e.g. grpo.group_size=4,8,16,32")
 
 
@@ -23,6 +28,7 @@ def main(_) -> None:
     if not isinstance(study, Study):
         study = Study(name=study.name, members=(study,))
     study = grid.expand(study, SWEEP.value)
+    study = dataclasses.replace(study, parallel_runs=PARALLEL.value or study.parallel_runs)
     validation.validate(study)
     workdir = pathlib.Path(WORKDIR.value)
     problems = [f"{name} failed; see its output.txt" for name in runner.run_all(study, workdir)]

@@ -5,6 +5,7 @@ import numpy as np
 from rlscale_jax import laws
 from rlscale_jax.laws import Fit, comparison, holdout, sensitivity
 from rlscale_jax.report.study import StudyData
+from rlscale_jax.report.sweeps import leaves
 from rlscale_jax.report.tables import Table, between, show
 
 # pass@1 on the study's held-out set by size in 1e9 (the paper's Table 4).
@@ -16,8 +17,16 @@ PUBLISHED_PASS = {
 }
 
 
-def end_losses(table: laws.Table) -> Table:
-    """Test loss at each run's last evaluation: mean, standard deviation and standard error over runs."""
+def end_losses(tables: dict[str, laws.Table]) -> Table:
+    """Test loss at each run's last evaluation, by group: mean, standard deviation and standard error over runs."""
+    rows = [row for table in tables.values() for row in _end_rows(table)]
+    header = ("model", "N", "test loss", "std", "SEM", "SE of one evaluation", "runs")
+    caption = "One run has no standard deviation; SE is the binomial error of the test set"
+    title = "Test loss at the end"
+    return Table(name="end_losses", title=title, header=header, rows=rows, caption=caption, paper="Table 5")
+
+
+def _end_rows(table: laws.Table) -> list[tuple[str, ...]]:
     rows = []
     models = sorted(set(table.model.tolist()), key=lambda m: (table["n_params"][table.model == m][0], m))
     for model in models:
@@ -30,10 +39,7 @@ def end_losses(table: laws.Table) -> Table:
             (model, show(part["n_params"][0]), f"{last.mean():.4f}", show(std, ".4f"),
              show(std / np.sqrt(len(last)), ".4f"), show(float(error), ".4f"), str(len(last)))
         )  # fmt: skip
-    header = ("model", "N", "test loss", "std", "SEM", "SE of one evaluation", "runs")
-    caption = "One run has no standard deviation; SE is the binomial error of the test set"
-    title = "Test loss at the end"
-    return Table(name="end_losses", title=title, header=header, rows=rows, caption=caption, paper="Table 5")
+    return rows
 
 
 def _order(part: laws.Table, on: np.ndarray) -> np.ndarray:
@@ -93,18 +99,23 @@ def sensitivity_table(variants: list[sensitivity.Variant], *, name: str, resourc
     return Table(name=name, title=f"Sensitivity, {resource}", header=header, rows=rows)
 
 
-def published_pass(table: laws.Table) -> Table:
-    """pass@1 of the models here beside the paper's Table 4 (quoted; comparable only on the study's held-out set)."""
+def published_pass(tables: dict[str, laws.Table], *, real: bool) -> Table:
+    """pass@1 of the models here, and where they have published sizes (`real`) the paper's Table 4 beside them."""
     rows = [("published", family, f"{size:g}B", f"{value:.3f}") for family, sizes in PUBLISHED_PASS.items()
             for size, value in sizes.items()]  # fmt: skip
-    here = [("here", row[0], row[1], f"{1 - float(row[2]):.3f}") for row in end_losses(table).rows]
-    return Table(name="pass_at_1", title="pass@1 beside other models", header=("source", "model", "N", "pass@1"),
-                 rows=here + rows, paper="Table 4", caption="Published rows are quoted")  # fmt: skip
+    here = [("here", row[0], row[1], f"{1 - float(row[2]):.3f}") for row in end_losses(tables).rows]
+    caption = (
+        "Published rows are quoted; they compare only on the study's held-out set"
+        if real
+        else ("A ladder's task is its own: the paper's rows (Qwen3, GPT-OSS) have nothing to compare with here")
+    )
+    return Table(name="pass_at_1", title="pass@1 at the end", header=("source", "model", "N", "pass@1"),
+                 rows=here + (rows if real else []), paper="Table 4", caption=caption)  # fmt: skip
 
 
 def settings_table(data: StudyData) -> Table | None:
-    """The settings of the runs, and which of them differ between runs."""
-    flat = [_flatten(run.config) for run in data.runs if run.config]
+    """The settings of the runs; where they differ between runs, all values."""
+    flat = [dict(leaves(run.config)) for run in data.runs if run.config]
     if not flat:
         return None
     rows = []
@@ -113,10 +124,3 @@ def settings_table(data: StudyData) -> Table | None:
         if name.split(".")[0] in ("grpo", "optimizer", "sampling", "evaluation", "data", "num_steps"):
             rows.append((name, ", ".join(values[:8]) + (" …" if len(values) > 8 else "")))
     return Table(name="settings", title="Settings of the runs", header=("setting", "value"), rows=rows, paper="Table 2")
-
-
-def _flatten(config: dict, prefix: str = "") -> dict:
-    flat = {}
-    for name, value in config.items():
-        flat |= _flatten(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
-    return flat

@@ -12,8 +12,11 @@ FORECAST = 3.0  # how far beyond the data, as a factor of the resource, a law is
 PROTOCOLS = {"full": "all points", "inter": "largest size held out", "intra": "late points held out"}
 
 
-def loss_figure(fits: list[Fit], *, name: str, paper: str) -> Picture:
-    """Test loss of every model against the resource, a panel for each fit, with the law and its forecast."""
+def loss_figure(fits: list[Fit], *, name: str, paper: str, label: str = "") -> Picture:
+    """Test loss of every model against the resource, a panel for each fit, with the law and its forecast.
+
+    `label` ends the title where there are several groups of models.
+    """
     figure, axes = style.canvas(len(fits), width=5.4 if len(fits) == 1 else 4.6, height=3.7, sharey=True)
     ends = [plot_loss(panel, fit) for panel, fit in zip(axes[0], fits, strict=True)]
     points = np.concatenate([part.loss[part.mask] for fit in fits for part in (fit.fitted, fit.held)])
@@ -31,7 +34,8 @@ def loss_figure(fits: list[Fit], *, name: str, paper: str) -> Picture:
         f"{fit.law} law, {fit.objective} objective; dashed beyond the points it saw, with the "
         f"{100 * fit.region.confidence:.0f} % interval of k(N). Pooled R² of the fitted points: {r2}."
     )
-    return Picture(name=name, title=f"Test loss against {fit.resource}", caption=caption, figure=figure, paper=paper)
+    title = f"Test loss against {fit.resource}{label}"
+    return Picture(name=name, title=title, caption=caption, figure=figure, paper=paper)
 
 
 def plot_loss(axes: Axes, fit: Fit) -> list[tuple[str, float, float]]:
@@ -77,7 +81,7 @@ def model_loss(fit: Fit, name: str, n: float, x: np.ndarray) -> np.ndarray:
     return np.minimum(10 ** (fit.models[name].E - fit.models[name].k * np.log10(x)), 1.0)
 
 
-def slope_figure(fits: dict[str, Fit], own: dict[str, Fit], *, name: str, paper: str) -> Picture:
+def slope_figure(fits: dict[str, Fit], own: dict[str, Fit], *, name: str, paper: str, label: str = "") -> Picture:
     """k(N) with its interval for each resource, over each model's own slope; a held-out size is marked as predicted.
 
     Args: fits and own (loglinear: k free for each model) by resource.
@@ -96,7 +100,7 @@ def slope_figure(fits: dict[str, Fit], own: dict[str, Fit], *, name: str, paper:
         f"Slope k of log L against log resource. Points: each model by itself; line and band: the {fit.law} law, "
         f"dotted beyond the sizes it was fitted to; all with {100 * fit.region.confidence:.0f} % intervals. {notes}"
     )
-    title = "Learning efficiency k(N)" + (": largest size predicted" if fit.protocol.name == "inter" else "")
+    title = "Learning efficiency k(N)" + (": largest size predicted" if fit.protocol.name == "inter" else "") + label
     return Picture(name=name, title=title, caption=caption, figure=figure, paper=paper)
 
 

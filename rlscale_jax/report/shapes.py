@@ -38,11 +38,11 @@ def decomposed(table: laws.Table) -> Decomposed | str:
         return str(error)
 
 
-def decomposition_picture(found: Decomposed | str, *, name: str) -> Picture | Missing:
-    """The curves with both decompositions."""
+def decomposition_picture(found: Decomposed | str, *, name: str, command: str) -> Picture | Missing:
+    """The curves with both decompositions; `command` makes what they lack."""
     if isinstance(found, str):
-        return Missing(title="Loss decomposition", reason=found, paper="Figure 15",
-                       command="python -m rlscale_jax.study with at least 3 sizes")  # fmt: skip
+        paper = "Figure 15 and Table 7"
+        return Missing(title="Loss decomposition", reason=found, paper=paper, command=command)
     figure, axes = style.canvas(2, width=4.4, height=3.5, sharey=True)
     curves, colors = found.curves, style.size_colors(len(found.curves.n))
     for panel, fit, title in zip(

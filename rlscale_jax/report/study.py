@@ -9,6 +9,7 @@ import numpy as np
 
 from rlscale_jax import laws
 from rlscale_jax.experiment.records import read_rows
+from rlscale_jax.report import groups
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -24,6 +25,18 @@ class Run:
     seed: int
     config: dict
     metrics: dict[str, np.ndarray]
+    num_questions: dict[str, int]  # by evaluation suite
+    prompt: str  # one training prompt as the model read it, "" where none was recorded
+
+    @property
+    def variant(self) -> str:
+        """What a sweep has changed in this run, "" for a run as its config says."""
+        return str(self.config.get("variant") or "")
+
+    @property
+    def group(self) -> str:
+        """The group of models (`report.groups`) that this run's start belongs to."""
+        return groups.label(self.start)
 
     def series(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """(steps, values) of one metric where it was logged."""
@@ -46,15 +59,30 @@ class StudyData:
     directory: pathlib.Path
 
     @functools.cached_property
-    def table(self) -> laws.Table:
-        """All evaluations of the held-out set (curves.csv, else the runs' metrics)."""
-        return laws.read(self.directory)
+    def found(self) -> tuple[dict[str, laws.Table], list[str]]:
+        """All evaluations of the held-out set by group of runs, and which models had too few of them."""
+        return groups.in_directory(self.directory)
+
+    @property
+    def tables(self) -> dict[str, laws.Table]:
+        """The evaluations of every group, the first of which is the study itself."""
+        return self.found[0]
+
+    @functools.cached_property
+    def real(self) -> bool:
+        """Whether these are models of published sizes (and not a ladder's)."""
+        return max(float(table["n_params"].max()) for table in self.tables.values()) >= 1e8
 
     @functools.cached_property
     def runs(self) -> list[Run]:
-        """Every run with a metrics file, in order of model size as far as the curves know it."""
+        """Every run with a metrics file, those of sweeps too."""
         logs = sorted(self.directory.glob("runs/*/metrics.jsonl"))
         return [run for run in map(_run, logs) if len(run.metrics.get("step", ()))]
+
+    @property
+    def plain_runs(self) -> list[Run]:
+        """The runs as their config says, without those of sweeps."""
+        return [run for run in self.runs if not run.variant]
 
     @functools.cached_property
     def config(self) -> dict:
@@ -73,7 +101,24 @@ def _run(log: pathlib.Path) -> Run:
     rows = list(read_rows(log))
     keys = sorted({key for row in rows for key in row})
     metrics = {key: np.array([_number(row.get(key)) for row in rows]) for key in keys}
-    return Run(name=log.parent.name, model=model, start=start, seed=int(seed or 0), config=config, metrics=metrics)
+    return Run(
+        name=log.parent.name,
+        model=model,
+        start=start,
+        seed=int(seed or 0),
+        config=config,
+        metrics=metrics,
+        num_questions=_num_questions(log.with_name("outcomes.jsonl")),
+        prompt=next((row["prompt"] for row in read_rows(log.with_name("rollouts.jsonl"))), ""),
+    )
+
+
+def _num_questions(path: pathlib.Path) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for row in read_rows(path):
+        samples = [row["correct"]] if isinstance(row["correct"], str) else row["correct"]
+        found.setdefault(row["source"], len(samples[0]) if len(samples) else 0)
+    return found
 
 
 def _number(value) -> float:

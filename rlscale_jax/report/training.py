@@ -1,11 +1,11 @@
-"""Training figures: reward, response length and the health of the optimisation over steps, run by run."""
+"""Training figures: reward, response length and the health of the optimisation over steps."""
 
-import numpy as np
 from matplotlib.axes import Axes
 
-from rlscale_jax.report import style
+from rlscale_jax.report import commands, style
 from rlscale_jax.report.figures import Missing, Picture
 from rlscale_jax.report.study import Run, StudyData
+from rlscale_jax.report.transfer import models_by_size, over_runs
 
 REWARD = (("critic/rewards/mean", "reward"), ("response_length/mean", "response length (tokens)"))
 HEALTH = (
@@ -18,49 +18,40 @@ HEALTH = (
 
 
 def training_figures(data: StudyData) -> list[Picture | Missing]:
-    """Reward and length, and the optimiser's health; `Missing` where no run has logged them."""
-    order = models_by_size(data.runs)
-    reward = _panels(data.runs, order, REWARD)
-    health = _panels(data.runs, order, HEALTH)
-    if reward is None:
-        return [Missing(title="Reward and length", reason="no runs with metrics here", command=START)]
-    pictures: list[Picture | Missing] = [
-        Picture(
-            name="reward_length",
-            title="Reward and response length",
-            caption="Mean training reward and mean response length at each step; lines are means over runs.",
-            figure=reward,
-        )
-    ]
-    if health is not None:
-        caption = "Entropy, KL, gradient norm, share of clipped tokens and of groups without a learning signal."
-        pictures.append(Picture(name="training_health", title="Health of the runs", caption=caption, figure=health))
-    return pictures
+    """Reward and length, and the optimiser's health, for each group of models; `Missing` where no run has them."""
+    by_group: dict[str, list[Run]] = {}
+    for run in data.plain_runs or data.runs:
+        by_group.setdefault(run.group, []).append(run)
+    pictures: list[Picture | Missing] = []
+    for group, runs in by_group.items():
+        suffix = "" if group == "models" else "_" + group.replace(" ", "_")
+        reward, health = _panels(runs, REWARD), _panels(runs, HEALTH)
+        if reward is not None:
+            caption = (
+                "Mean training reward and response length at each step: mean over runs, shaded from lowest to highest."
+            )
+            pictures.append(Picture(name=f"reward_length{suffix}", title=f"Reward and response length, {group}",
+                                    caption=caption, figure=reward))  # fmt: skip
+        if health is not None:
+            caption = "Entropy, KL, gradient norm, share of clipped tokens and of groups without a learning signal."
+            pictures.append(Picture(name=f"training_health{suffix}", title=f"Health of the runs, {group}",
+                                    caption=caption, figure=health))  # fmt: skip
+    command = commands.command("scaling", data)
+    return pictures or [Missing(title="Reward and length", reason="no runs with metrics here", command=command)]
 
 
-START = "python -m rlscale_jax.study --config=configs/ladder_cpu.py --workdir=DIR"
-
-
-def models_by_size(runs: list[Run]) -> list[str]:
-    """Model names in order of size."""
-    size: dict[str, float] = {}
-    for run in runs:
-        _, n = run.series("scaling/n_nonembed")
-        size[run.model] = float(n[0]) if len(n) else np.inf
-    return sorted(size, key=lambda model: (size[model], model))
-
-
-def _panels(runs: list[Run], order: list[str], metrics):
+def _panels(runs: list[Run], metrics):
     present = [(key, label) for key, label in metrics if any(len(run.series(key)[0]) for run in runs)]
     if not present:
         return None
     columns = min(len(present), 3)
     rows = -(-len(present) // columns)
     figure, axes = style.canvas(columns, rows, width=3.4, height=2.6)
+    order = models_by_size(runs)
     colors = dict(zip(order, style.size_colors(len(order)), strict=True))
     for panel, (key, label) in zip(axes.flat, present, strict=False):
-        for model in order:
-            _plot_mean(panel, [run for run in runs if run.model == model], key, model, colors[model])
+        for i, model in enumerate(order):
+            _plot(panel, [run for run in runs if run.model == model], key, model, colors[model], style.MARKERS[i % 10])
         panel.set_xlabel("step")
         panel.set_ylabel(label)
     for panel in axes.flat[len(present) :]:
@@ -69,17 +60,8 @@ def _panels(runs: list[Run], order: list[str], metrics):
     return figure
 
 
-def _plot_mean(axes: Axes, runs: list[Run], key: str, model: str, color) -> None:
-    series = [run.series(key) for run in runs]
-    steps = np.unique(np.concatenate([s for s, _ in series])) if series else np.array([])
-    if not len(steps):
-        return
-    values = np.full((len(series), len(steps)), np.nan)
-    for row, (at, value) in zip(values, series, strict=True):
-        row[np.searchsorted(steps, at)] = value
-    count = np.isfinite(values).sum(0)
-    axes.plot(steps, np.nansum(values, 0) / count, color=color, label=model)
-    if len(series) > 1:
-        spread = np.where(count > 1, np.nanmax(values, 0) - np.nanmin(values, 0), 0) / 2
-        middle = (np.nanmax(values, 0) + np.nanmin(values, 0)) / 2
-        axes.fill_between(steps, middle - spread, middle + spread, color=color, alpha=0.15, lw=0)
+def _plot(axes: Axes, runs: list[Run], key: str, model: str, color, marker: str) -> None:
+    steps, mean, low, high = over_runs(runs, key)
+    if len(steps):
+        axes.plot(steps, mean, color=color, label=model, marker=marker, ms=3, markevery=max(len(steps) // 8, 1))
+        axes.fill_between(steps, low, high, color=color, alpha=0.15, lw=0)

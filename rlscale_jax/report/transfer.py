@@ -2,81 +2,168 @@
 
 import numpy as np
 
-from rlscale_jax.report import style
+from rlscale_jax.laws.curves import NOMINAL_TRIALS
+from rlscale_jax.report import commands, style
 from rlscale_jax.report.figures import Missing, Picture
-from rlscale_jax.report.study import Run
-from rlscale_jax.report.sweeps import STUDY
+from rlscale_jax.report.study import Run, StudyData
+from rlscale_jax.report.tables import Table
 
 PREFIX, ENDING = "val-core/", "/acc/mean@"
+# Suites of the ladder and of the study whose problems are of the kind that is trained on; all others are transfer.
+IN_DOMAIN = ("heldout", "easier", "harder", "larger", "math500", "math_500", "aime2024", "amc2023", "gsm8k")
+REACH = 1.645  # standard errors, 90 % two-sided
 
 
 def suites(runs: list[Run]) -> dict[str, str]:
-    """{suite: metric name} of every suite that any run has logged (the smallest N of mean@N)."""
+    """{suite: metric name} of every suite that any run has logged (the smallest N of mean@N), in-domain ones first."""
     keys = sorted({key for run in runs for key in run.metrics if key.startswith(PREFIX) and ENDING in key})
     found: dict[str, str] = {}
     for key in sorted(keys, key=lambda key: int(key.rsplit("@", 1)[1])):
         found.setdefault(key.removeprefix(PREFIX).split(ENDING)[0], key)
-    return found
+    order = sorted(found, key=lambda suite: (IN_DOMAIN.index(suite) if in_domain(suite) else len(IN_DOMAIN), suite))
+    return {suite: found[suite] for suite in order}
 
 
-def transfer_pictures(runs: list[Run], order: list[str]) -> list[Picture | Missing]:
-    """Loss on each suite against steps, and at the first and last evaluation against size."""
-    named = suites(runs)
-    if len(named) < 2:
-        command = f"{STUDY} --sweep=evaluation.suites=... (or fill evaluation.suites in the config)"
-        return [Missing(title="Domain transfer", reason="the runs evaluate fewer than two suites", command=command,
-                        paper="Figures 9, 11 and 12")]  # fmt: skip
-    return [_during(runs, order, named), _before_after(runs, order, named)]
+def in_domain(suite: str) -> bool:
+    """Whether a suite holds problems of the kind that is trained on."""
+    return suite in IN_DOMAIN
 
 
-def _panels(named: dict[str, str]):
-    columns = min(len(named), 4)
-    figure, axes = style.canvas(columns, -(-len(named) // columns), width=2.7, height=2.3)
-    for panel in axes.flat[len(named) :]:
-        panel.set_axis_off()
-    return figure, list(zip(axes.flat, named.items(), strict=False))
+def transfer_items(data: StudyData) -> list[Picture | Missing | Table]:
+    """For each group: loss on each suite against steps, before and after against size, and as a table."""
+    items: list[Picture | Missing | Table] = []
+    by_group: dict[str, list[Run]] = {}
+    for run in data.plain_runs:
+        by_group.setdefault(run.group, []).append(run)
+    for group, runs in sorted(by_group.items(), key=lambda item: list(data.tables).index(item[0])
+                              if item[0] in data.tables else len(data.tables)):  # fmt: skip
+        named = suites(runs)
+        if len(named) < 2:
+            reason = f"the runs of {group} evaluate fewer than two suites"
+            items.append(Missing(title=f"Domain transfer, {group}", reason=reason, paper="Figures 9, 11 and 12",
+                                 command=commands.command("transfer", data)))  # fmt: skip
+            continue
+        rows = {suite: changes(runs, key) for suite, key in named.items()}
+        items += [_during(group, runs, named), _before_after(group, runs, rows), _table(group, runs, rows)]
+    if not items:
+        items.append(Missing(title="Domain transfer", reason="no runs with metrics here", paper="Figures 9, 11 and 12",
+                             command=commands.command("transfer", data)))  # fmt: skip
+    return items
 
 
-def _during(runs: list[Run], order: list[str], named: dict[str, str]) -> Picture:
-    figure, panels = _panels(named)
-    colors = dict(zip(order, style.size_colors(len(order)), strict=True))
-    for panel, (suite, key) in panels:
-        for run in runs:
-            steps, accuracy = run.series(key)
-            first = run.seed == min(other.seed for other in runs if other.model == run.model)
-            panel.plot(steps, 1 - accuracy, color=colors[run.model], lw=1, label=run.model if first else None)
-        panel.set_title(suite)
-        panel.set_xlabel("step")
-    panels[0][0].set_ylabel("loss (1 − accuracy)")
-    figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside right upper", fontsize=7)
-    return Picture(name="suites", title="Every suite during training", figure=figure, paper="Figures 11 and 12",
-                   caption="Loss on each evaluation suite, one line a run.")  # fmt: skip
+def models_by_size(runs: list[Run]) -> list[str]:
+    """Model names in order of size."""
+    size: dict[str, float] = {}
+    for run in runs:
+        _, n = run.series("scaling/n_nonembed")
+        size[run.model] = float(n[0]) if len(n) else np.inf
+    return sorted(size, key=lambda model: (size[model], model))
 
 
 def changes(runs: list[Run], key: str) -> list[tuple[str, float, float, float]]:
-    """[(model, N, loss at the first evaluation, mean loss of the last three)] averaged over a model's runs."""
+    """[(model, N, loss at the first evaluation, loss at the last)] averaged over a model's runs, by size."""
     values: dict[str, list[tuple[float, float, float]]] = {}
     for run in runs:
         steps, accuracy = run.series(key)
         if len(steps) > 1:
             n = run.series("scaling/n_nominal")[1]
-            last = float(np.mean(1 - accuracy[-3:]))
-            values.setdefault(run.model, []).append((float(n[0]) if len(n) else np.nan, 1 - float(accuracy[0]), last))
+            ends = (float(n[0]) if len(n) else np.nan, 1 - float(accuracy[0]), 1 - float(accuracy[-1]))
+            values.setdefault(run.model, []).append(ends)
     means = {model: np.mean(rows, 0) for model, rows in values.items()}
-    return [(model, float(n), float(before), float(after)) for model, (n, before, after) in means.items()]
+    rows = [(model, float(n), float(before), float(after)) for model, (n, before, after) in means.items()]
+    return sorted(rows, key=lambda row: row[1])
 
 
-def _before_after(runs: list[Run], order: list[str], named: dict[str, str]) -> Picture:
-    figure, panels = _panels(named)
-    for panel, (suite, key) in panels:
-        rows = sorted(changes(runs, key), key=lambda row: row[1])
-        n, before, after = np.array([row[1:] for row in rows]).reshape(-1, 3).T
-        panel.plot(n, before, "o--", mfc="none", color="#777777", ms=4, lw=1, label="start")
-        panel.plot(n, after, "s-", color=style.CATEGORIES[0], ms=4, label="end")
-        panel.set_title(suite)
+def questions(runs: list[Run], suite: str) -> float:
+    """Questions of a suite by the runs' recorded answers, else as many as the study's held-out set has."""
+    return next((float(run.num_questions[suite]) for run in runs if suite in run.num_questions), NOMINAL_TRIALS)
+
+
+def _error(loss, num_questions: float, num_runs: int) -> np.ndarray:
+    """Standard error of a loss over questions; runs of one model answer the same ones."""
+    spread = np.maximum(np.asarray(loss) * (1 - np.asarray(loss)), 1 / num_questions)
+    return np.sqrt(spread / (num_questions * num_runs))
+
+
+def _suffix(group: str) -> str:
+    return "" if group == "models" else "_" + group.replace(" ", "_")
+
+
+def _panels(suites_: list[str], height: float):
+    columns = min(len(suites_), 4)
+    figure, axes = style.canvas(columns, -(-len(suites_) // columns), width=2.7, height=height)
+    for panel in axes.flat[len(suites_) :]:
+        panel.set_axis_off()
+    for panel in axes[:, 0]:
+        panel.set_ylabel("loss (1 − accuracy)")
+    for panel, suite in zip(axes.flat, suites_, strict=False):
+        panel.set_title(suite + ("" if in_domain(suite) else " (other domain)"), fontsize=9)
+    return figure, list(zip(axes.flat, suites_, strict=False))
+
+
+def _during(group: str, runs: list[Run], named: dict[str, str]) -> Picture:
+    figure, panels = _panels(list(named), 2.3)
+    order = models_by_size(runs)
+    for i, (model, color) in enumerate(zip(order, style.size_colors(len(order)), strict=True)):
+        own = [run for run in runs if run.model == model]
+        for panel, suite in panels:
+            steps, mean, low, high = over_runs(own, named[suite])
+            panel.plot(steps, 1 - mean, color=color, marker=style.MARKERS[i % 10], ms=3, lw=1.1, label=model)
+            panel.fill_between(steps, 1 - high, 1 - low, color=color, alpha=0.15, lw=0)
+            panel.set_xlabel("step")
+    figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside right upper", fontsize=8)
+    paper = "Figure 12" if "instruct" in group else "Figure 11"
+    return Picture(name=f"suites{_suffix(group)}", title=f"Every suite during training, {group}", figure=figure,
+                   paper=paper, caption="Loss on each evaluation suite: mean over runs, shaded from lowest to highest "
+                   "run.")  # fmt: skip
+
+
+def over_runs(runs: list[Run], key: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """(steps, mean, lowest, highest) of one metric over the runs that logged it, step by step."""
+    series = [run.series(key) for run in runs]
+    steps = np.unique(np.concatenate([s for s, _ in series])) if series else np.array([])
+    values = np.full((len(series), len(steps)), np.nan)
+    for row, (at, value) in zip(values, series, strict=True):
+        row[np.searchsorted(steps, at)] = value
+    if not len(steps):
+        return steps, steps, steps, steps
+    return steps, np.nanmean(values, 0), np.nanmin(values, 0), np.nanmax(values, 0)
+
+
+def _num_runs(runs: list[Run]) -> int:
+    return max(sum(run.model == model for run in runs) for model in {run.model for run in runs})
+
+
+def _before_after(group: str, runs: list[Run], rows: dict[str, list]) -> Picture:
+    figure, panels = _panels([suite for suite in rows if rows[suite]] or list(rows), 2.3)
+    for panel, suite in panels:
+        n, before, after = np.array([row[1:] for row in rows[suite]]).reshape(-1, 3).T
+        looks = (
+            (before, "o", "--", "none", "#555555", "before"),
+            (after, "s", "-", None, style.CATEGORIES[0], "after"),
+        )
+        for loss, marker, line, face, color, label in looks:
+            reach = REACH * _error(loss, questions(runs, suite), _num_runs(runs))
+            panel.errorbar(n, loss, reach, marker=marker, ls=line, mfc=face or color, color=color, ms=4, lw=1.1,
+                           capsize=2, elinewidth=0.8, label=label)  # fmt: skip
         panel.set_xlabel("N")
         style.log_axis(panel)
-    panels[0][0].set_ylabel("loss (1 − accuracy)")
     panels[0][0].legend()
-    return Picture(name="transfer", title="Transfer to other suites", figure=figure, paper="Figure 9",
-                   caption="Loss on each suite before and after training, against model size.")  # fmt: skip
+    return Picture(name=f"transfer{_suffix(group)}", title=f"Transfer to other suites, {group}", figure=figure,
+                   paper="Figure 9", caption="Loss on each suite before and after training, against model size, with "
+                   "90 % intervals over questions.")  # fmt: skip
+
+
+def _table(group: str, runs: list[Run], rows: dict[str, list]) -> Table:
+    cells = []
+    for suite, found in rows.items():
+        for model, _, before, after in found:
+            count = questions(runs, suite)
+            error = np.hypot(_error(before, count, _num_runs(runs)), _error(after, count, _num_runs(runs)))
+            moved = after - before
+            word = "better" if moved < -REACH * error else "worse" if moved > REACH * error else "no change seen"
+            cells.append((suite, "in" if in_domain(suite) else "other", model, f"{before:.3f}", f"{after:.3f}",
+                          f"{moved:+.3f} ± {REACH * error:.3f}", word))  # fmt: skip
+    return Table(name=f"transfer{_suffix(group)}", title=f"Transfer, {group}", rows=cells, paper="Figure 9",
+                 header=("suite", "domain", "model", "before", "after", "change (90 %)", "verdict"),
+                 caption="Mean over runs; the interval is that over questions")  # fmt: skip

@@ -11,19 +11,23 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
+from typing import Any
 
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from rlscale_jax.experiment.config import Experiment, Study, to_dict
+from rlscale_jax.experiment.config import Experiment, Study, experiment_from_dict, to_dict
 from rlscale_jax.experiment.records import write_json
 from rlscale_jax.experiment.validation import run_name
 from rlscale_jax.studies import grid
+from rlscale_jax.training import rundir
+from rlscale_jax.training.rundir import RunDir
 
 WORKER = "rlscale_jax.studies.worker"
 _POLL_SECS = 0.5
 _PLAIN_EVERY_SECS = 15.0
+_SHOWN_CHANGES = 12
 
 
 @dataclass
@@ -37,9 +41,14 @@ class _Job:
 
 
 def run_all(study: Study, workdir: pathlib.Path) -> list[str]:
-    """Brings every run to its end; returns the names of those that failed `max_attempts` times."""
-    write_json(workdir / "config.json", to_dict(study))
+    """Brings every run to its end; returns the names of those that failed `max_attempts` times.
+
+    Raises:
+      ValueError: the directory holds a run of the same name with another config; nothing is started or changed.
+    """
     jobs = [_Job(run, workdir / "runs" / run_name(run)) for run in grid.runs(study)]
+    _check_same(jobs, workdir)
+    write_json(workdir / "config.json", to_dict(study))
     for job in jobs:
         if _finished(job):
             job.state = "finished"
@@ -82,13 +91,31 @@ def _work(job: _Job) -> float:
     return max(job.experiment.model.n_nominal, pretrain.num_layers * pretrain.hidden_size**2)
 
 
+def _check_same(jobs: list[_Job], workdir: pathlib.Path) -> None:
+    changes = [
+        f"{run_name(job.experiment)}: {change}"
+        for job in jobs
+        for change in rundir.differences(_kept(job) or {}, to_dict(job.experiment))
+        if _kept(job)
+    ]
+    if changes:
+        more = [f"and {len(changes) - _SHOWN_CHANGES} more"] if len(changes) > _SHOWN_CHANGES else []
+        raise ValueError(
+            f"{workdir} holds runs of these names with another config; use another --workdir, or change back:\n"
+            + "\n".join(f"  {line}" for line in [*changes[:_SHOWN_CHANGES], *more])
+        )
+
+
+def _kept(job: _Job) -> dict[str, Any] | None:
+    """The config that this run's directory was begun with by a study; None where there is none."""
+    path = job.directory / "study_config.json"
+    return to_dict(experiment_from_dict(json.loads(path.read_text()))) if path.exists() else None
+
+
 def _finished(job: _Job) -> bool:
-    """Whether the run's directory says so; the run itself checks that its config is still the same."""
-    done, config = job.directory / "done.json", job.directory / "study_config.json"
-    if not done.exists() or not config.exists():
-        return False
-    same = json.loads(config.read_text()) == json.loads(json.dumps(to_dict(job.experiment)))
-    return same and json.loads(done.read_text())["steps"] >= job.experiment.num_steps
+    """Whether the run's directory says so; that its config is this one has been checked."""
+    done = RunDir(job.directory).finished_steps()
+    return done >= job.experiment.num_steps and _kept(job) is not None
 
 
 def _start(job: _Job, study: Study, workdir: pathlib.Path) -> None:

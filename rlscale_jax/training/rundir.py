@@ -17,8 +17,12 @@ from rlscale_jax.experiment.records import write_json
 from rlscale_jax.models import hosts
 from rlscale_jax.training import locks, mirror
 
-# What may differ when a run goes on: how far, how it is saved and shown, what it runs on; never what it computes.
-_FREE = ("num_steps", "checkpoint.", "mesh.", "reward_workers", "log_rollouts_every", "wandb_project")
+# What may differ when a run goes on: how far, how it is saved and shown, what it runs on and in which pieces; never
+# what it computes.
+_FREE = (
+    *("num_steps", "checkpoint.", "mesh.", "reward_workers", "log_rollouts_every", "wandb_project"),
+    *("grpo.micro_batch_prompts", "grpo.logprob_chunk_tokens", "grpo.remat", "sampling.wave_sequences"),
+)
 _APART = ("checkpoints", "damaged")  # never copied: Orbax writes them where they belong
 _PUSH_SECS = 60.0
 
@@ -106,7 +110,7 @@ class RunDir:
         if not self._config.exists():
             return
         kept = json.loads(self._config.read_text())
-        changes = list(_differences(kept, self._described(experiment)))
+        changes = list(differences(kept, self._described(experiment)))
         if changes:
             raise ValueError(
                 f"{self.path} holds a run with another config; use another --workdir, or change back:\n"
@@ -114,11 +118,12 @@ class RunDir:
             )
 
 
-def _differences(kept: dict[str, Any], given: dict[str, Any], prefix: str = "") -> Iterator[str]:
+def differences(kept: dict[str, Any], given: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    """Fields that change what a run computes and differ between two configs, "FIELD: was …, now …"."""
     for name in sorted(kept.keys() | given.keys()):
         full = prefix + name
         before, now = kept.get(name), given.get(name)
         if isinstance(before, dict) and isinstance(now, dict):
-            yield from _differences(before, now, full + ".")
+            yield from differences(before, now, full + ".")
         elif before != now and not full.startswith(_FREE):
             yield f"{full}: was {before!r}, now {now!r}"

@@ -2,9 +2,13 @@
 
 import csv
 import html.parser
+import pathlib
+import re
 
 from rlscale_jax import laws, report
+from rlscale_jax.experiment import flags
 
+ROOT = pathlib.Path(__file__).parent.parent.parent
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -32,6 +36,30 @@ def test_the_figures_of_the_study_are_drawn(written):
     }  # fmt: skip
     for path in (written / "figures").glob("*.png"):
         assert path.read_bytes().startswith(PNG) and path.stat().st_size > 5000
+
+
+def test_every_figure_and_table_of_the_paper_is_there_or_its_command(written):
+    with (written / "tables" / "contents.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["paper"] for row in rows] == [f"Figure {i}" for i in range(1, 16)] + [f"Table {i}" for i in range(1, 8)]
+    for row in rows:
+        assert row["here"] != "–" or "python -m rlscale_jax.study --config=" in row["to run for what is missing"], row
+    absent = {row["paper"] for row in rows if row["here"] == "–"}
+    assert absent == {"Figure 6", "Figure 10", "Figure 12", "Table 3"}  # no Llama, no instruct start, no rollouts here
+
+
+def test_commands_for_what_is_missing_can_be_run(written):
+    page = (written / "report.html").read_text()
+    for command in set(re.findall(r"--config=(configs/[a-z0-9_.:-]+)", page)):
+        assert flags.load(str(ROOT / command))
+
+
+def test_runs_of_a_sweep_have_no_part_in_the_law(written):
+    fitted = (written / "tables" / "fits.csv").read_text()
+    assert "group_size" not in fitted
+    with (written / "tables" / "settings.csv").open() as file:
+        settings = {row["setting"]: row["value"] for row in csv.DictReader(file)}
+    assert settings["grpo.group_size"] == "8, 16, 4"
 
 
 def test_the_page_needs_no_other_file(written):

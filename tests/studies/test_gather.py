@@ -20,7 +20,7 @@ def test_rows_with_an_evaluation_are_gathered(tmp_path):
     records.append({"step": 1, "critic/rewards/mean": 0.2})
     records.append({"step": 2, **scaling(2)})
     RecordFile(run / "outcomes.jsonl").append({"step": 2, "source": "heldout", "correct": ["01"]})
-    assert gather.write(tmp_path) == 2
+    assert gather.write(tmp_path) == {"curves.csv": 2}
     with (tmp_path / "curves.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == list(gather.COLUMNS)
@@ -30,3 +30,15 @@ def test_rows_with_an_evaluation_are_gathered(tmp_path):
     ]
     outcome = json.loads((tmp_path / "outcomes.jsonl").read_text())
     assert (outcome["model"], outcome["seed"], outcome["correct"]) == ("d8", 3, ["01"])
+
+
+def test_runs_of_a_sweep_stand_apart(tmp_path):
+    for name, variant in (("d8", ""), ("d8_group_size4", "group_size4"), ("d9", "")):
+        run = tmp_path / "runs" / f"{name}_s0"
+        write_json(run / "config.json", {"name": name, "seed": 0, "variant": variant})
+        RecordFile(run / "metrics.jsonl").append({"step": 1, **scaling(1)})
+    (tmp_path / "curves_group_size2.csv").write_text("of a sweep whose runs are gone")
+    assert gather.write(tmp_path) == {"curves.csv": 2, "curves_group_size4.csv": 1}
+    assert not (tmp_path / "curves_group_size2.csv").exists()
+    with (tmp_path / "curves.csv").open() as file:
+        assert [row["model"] for row in csv.DictReader(file)] == ["d8", "d9"]

@@ -5,7 +5,7 @@ import pathlib
 import pytest
 
 from rlscale_jax.experiment.config import Experiment, Study
-from rlscale_jax.studies import runner
+from rlscale_jax.studies import grid, runner
 
 
 @pytest.fixture(autouse=True)
@@ -42,3 +42,30 @@ def test_a_changed_config_runs_again(tmp_path):
     changed.members[0].num_steps = 4
     runner.run_all(changed, tmp_path)
     assert starts(tmp_path, 0) == 2
+
+
+def test_another_config_under_the_same_name_is_refused_before_anything_runs(tmp_path):
+    assert runner.run_all(study(0), tmp_path) == []
+    kept = (tmp_path / "config.json").read_text()
+    changed = study(0, 1)
+    changed.members[0].grpo.group_size = 4
+    with pytest.raises(ValueError, match=r"(?s)use another --workdir.*fails0_s0: grpo.group_size: was 8, now 4"):
+        runner.run_all(changed, tmp_path)
+    assert (tmp_path / "config.json").read_text() == kept and not (tmp_path / "runs" / "fails1_s0").exists()
+
+
+def test_what_a_run_runs_on_may_change(tmp_path):
+    runner.run_all(study(0), tmp_path)
+    changed = study(0)
+    changed.members[0].grpo.micro_batch_prompts = 4
+    assert runner.run_all(changed, tmp_path) == []
+    assert starts(tmp_path, 0) == 1
+
+
+def test_more_seeds_and_a_sweep_reuse_what_is_there(tmp_path):
+    runner.run_all(study(0), tmp_path)
+    assert runner.run_all(grid.expand(study(0), ["grpo.group_size=4,8", "seed=0,1"]), tmp_path) == []
+    assert starts(tmp_path, 0) == 1
+    assert {path.name for path in (tmp_path / "runs").iterdir()} == {
+        "fails0_s0", "fails0_s1", "fails0_group_size4_s0", "fails0_group_size4_s1",
+    }  # fmt: skip
