@@ -15,8 +15,9 @@ DESIGN = Design(sizes=tuple(SIZES.values()), loss=(0.93, 0.85, 0.7, 0.55), k_max
 def _run(directory, name, seed, losses, *, n, group=8, reuse=1, start=None):
     path = directory / "runs" / f"{name}_s{seed}"
     path.mkdir(parents=True)
-    config = {"name": name, "seed": seed, "variant": name.removeprefix(start or name).strip("_"), "num_steps": len(losses), "model": {"name": start or name},
-              "grpo": {"group_size": group}, "data": {"reuse_factor": reuse, "num_unique": 0}}  # fmt: skip
+    variant = name.removeprefix(start or name).strip("_")
+    config = {"name": name, "seed": seed, "variant": variant, "num_steps": len(losses),
+              "model": {"name": start or name}, "grpo": {"group_size": group}, "data": {"reuse_factor": reuse, "num_unique": 0}}  # fmt: skip
     (path / "config.json").write_text(json.dumps(config))
     rows = [
         {"schema": 1, "step": step, "critic/rewards/mean": 1 - loss, "response_length/mean": 40.0 + step,
