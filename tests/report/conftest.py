@@ -17,7 +17,8 @@ def _run(directory, name, seed, losses, *, n, group=8, reuse=1, start=None):
     path.mkdir(parents=True)
     variant = name.removeprefix(start or name).strip("_")
     config = {"name": name, "seed": seed, "variant": variant, "num_steps": len(losses),
-              "model": {"name": start or name}, "grpo": {"group_size": group}, "data": {"reuse_factor": reuse, "num_unique": 0}}  # fmt: skip
+              "model": {"name": start or name}, "grpo": {"group_size": group},
+              "data": {"reuse_factor": reuse, "num_unique": 0}}  # fmt: skip
     (path / "config.json").write_text(json.dumps(config))
     rows = [
         {"schema": 1, "step": step, "critic/rewards/mean": 1 - loss, "response_length/mean": 40.0 + step,
