@@ -14,11 +14,12 @@ The study's experiments, one command each; all may share a working directory, an
 
     python -m rlscale_jax.study --config=configs/qwen2_5.py:base --workdir=runs/qwen2_5            7 sizes x 3 seeds
     python -m rlscale_jax.study --config=configs/qwen2_5.py:instruct --workdir=runs/qwen2_5
-    python -m rlscale_jax.study --config=configs/qwen2_5.py:7b-groups --sweep=grpo.group_size=4,8,16,32
+    python -m rlscale_jax.study --config=configs/qwen2_5.py:7b --sweep=grpo.group_size=4,8,16,32
     python -m rlscale_jax.study --config=configs/qwen2_5.py:7b-reuse --sweep=data.reuse_factor=1,2,4,5,10,20,25,50,100
     python -m rlscale_jax.study --config=configs/qwen2_5.py:base-transfer --workdir=runs/transfer  all eight sets
 
-`instruct-transfer`, `7b-instruct-groups`, `7b-instruct-reuse` are the same from the instruct models. The reuse study
+`instruct-transfer`, `7b-instruct`, `7b-instruct-reuse` are the same from the instruct models. Groups of 32 make rows four
+times as long as the plan of `:7b` counts on: ask `plan` with --config.grpo.group_size=32 for a slice. The reuse study
 keeps D_total = 51,200 (100 steps) and draws D_total / factor unique problems for each factor. `transfer` evaluates the
 benchmarks of the paper's Table 1 every fifth step, HumanEval in the sandbox. docs/experiments.md shows each of these
 on the CPU ladder, by the same command with another config.
@@ -66,11 +67,10 @@ SEEDS = (0, 1, 2)
 TUNINGS = ("base", "instruct")
 BENCHMARKS = ("math500", "aime2024", "amc2023", "gsm8k", "humaneval", "zebra", "supergpqa")
 REUSE_TOTAL = 51_200  # prompts of every run of the reuse study
-GROUPS_MICRO_PROMPTS = 4  # so that groups of 32 fit where groups of 8 do with 16
 
 
 def get_config(variant: str = "7b") -> Experiment | Study:
-    """The run `SIZE[-TUNING]`, as the start of a sweep `SIZE[-TUNING]-groups` or `-reuse`, or the study `TUNING`.
+    """The run `SIZE[-TUNING]`, the start of the reuse study `SIZE[-TUNING]-reuse`, or the study `TUNING[-transfer]`.
 
     Raises:
       ValueError: another variant; the message lists those that exist.
@@ -79,13 +79,13 @@ def get_config(variant: str = "7b") -> Experiment | Study:
     if first in TUNINGS and rest in ([], ["transfer"]):
         return study(first, transfer=bool(rest))
     tuning = rest.pop(0) if rest and rest[0] in TUNINGS else "base"
-    changes = {(): lambda run: run, ("groups",): _for_groups, ("reuse",): _for_reuse}
-    if first not in SIZES or tuple(rest) not in changes:
+    if first not in SIZES or rest not in ([], ["reuse"]):
         raise ValueError(
-            f"variant {variant!r}: use one of {', '.join(SIZES)}, alone or with -base or -instruct, and then with "
-            "-groups or -reuse; or base, instruct, base-transfer, instruct-transfer for all sizes"
+            f"variant {variant!r}: use one of {', '.join(SIZES)}, alone or with -base or -instruct, and then "
+            "with -reuse; or base, instruct, base-transfer, instruct-transfer for all sizes"
         )
-    return changes[tuple(rest)](member(first, tuning))
+    run = member(first, tuning)
+    return _for_reuse(run) if rest else run
 
 
 def study(tuning: str, *, transfer: bool) -> Study:
@@ -95,11 +95,6 @@ def study(tuning: str, *, transfer: bool) -> Study:
         run.evaluation.suites = ",".join(f"{name}=data/{name}" for name in BENCHMARKS)
         run.evaluation.suites_every_steps = 5
     return Study(name=f"qwen2.5-{tuning}" + ("-transfer" if transfer else ""), members=members, seeds=SEEDS)
-
-
-def _for_groups(run: Experiment) -> Experiment:
-    run.grpo.micro_batch_prompts = GROUPS_MICRO_PROMPTS
-    return run
 
 
 def _for_reuse(run: Experiment) -> Experiment:

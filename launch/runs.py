@@ -39,7 +39,7 @@ def _runs(file: str, size: str, tuning: str) -> list[str]:
     runs = [f"{name}_s{seed} {config} --config.seed={seed}" for seed in SEEDS]
     if (file, size) == ("qwen2_5", "7b"):
         runs += [_reuse(name, config, factor) for factor in REUSE]
-        runs += [_groups(name, f"{config}-groups", size) for size in GROUPS]
+        runs += [_groups(name, config, size) for size in GROUPS]
     return runs
 
 

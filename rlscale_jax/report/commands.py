@@ -15,7 +15,7 @@ _PUBLISHED = {
     "scaling": "--config=configs/qwen2_5.py:base",
     "instruct": "--config=configs/qwen2_5.py:instruct",
     "llama": "--config=configs/llama3.py:instruct",
-    "group size": "--config=configs/qwen2_5.py:7b-groups --sweep=grpo.group_size=4,8,16,32",
+    "group size": "--config=configs/qwen2_5.py:7b --sweep=grpo.group_size=4,8,16,32",
     "reuse": "--config=configs/qwen2_5.py:7b-reuse --sweep=data.reuse_factor=1,2,4,5,10,20,25,50,100",
     "transfer": "--config=configs/qwen2_5.py:base-transfer",
 }

@@ -57,8 +57,8 @@ def test_the_reuse_study_keeps_its_total(name, factors, total):
 
 
 def test_the_group_size_study_reuses_the_main_run():
-    main, start = load("qwen2_5.py:7b"), load("qwen2_5.py:7b-groups")
-    swept = grid.expand(Study(members=(start,)), ["grpo.group_size=4,8,16,32"]).members
+    main = load("qwen2_5.py:7b")
+    swept = grid.expand(Study(members=(main,)), ["grpo.group_size=4,8,16,32"]).members
     assert [member.name for member in swept if not member.variant] == [main.name]
 
 
