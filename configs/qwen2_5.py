@@ -18,9 +18,9 @@ The study's experiments, one command each; all may share a working directory, an
     python -m rlscale_jax.study --config=configs/qwen2_5.py:7b-reuse --sweep=data.reuse_factor=1,2,4,5,10,20,25,50,100
     python -m rlscale_jax.study --config=configs/qwen2_5.py:base-transfer --workdir=runs/transfer  all eight sets
 
-`instruct-transfer`, `7b-instruct`, `7b-instruct-reuse` are the same from the instruct models. Groups of 32 make rows four
-times as long as the plan of `:7b` counts on: ask `plan` with --config.grpo.group_size=32 for a slice. The reuse study
-keeps D_total = 51,200 (100 steps) and draws D_total / factor unique problems for each factor. `transfer` evaluates the
+`instruct-transfer`, `7b-instruct`, `7b-instruct-reuse` are the same from the instruct models. Groups of 32 make rows
+four times as long as those that `:7b` is laid out for: ask `plan` with --config.grpo.group_size=32 for a slice. The
+reuse study keeps D_total = 51,200 (100 steps) and draws D_total / factor unique problems for each factor. `transfer` evaluates the
 benchmarks of the paper's Table 1 every fifth step, HumanEval in the sandbox. docs/experiments.md shows each of these
 on the CPU ladder, by the same command with another config.
 
