@@ -20,9 +20,9 @@ The study's experiments, one command each; all may share a working directory, an
 
 `instruct-transfer`, `7b-instruct`, `7b-instruct-reuse` are the same from the instruct models. Groups of 32 make rows
 four times as long as those that `:7b` is laid out for: ask `plan` with --config.grpo.group_size=32 for a slice. The
-reuse study keeps D_total = 51,200 (100 steps) and draws D_total / factor unique problems for each factor. `transfer` evaluates the
-benchmarks of the paper's Table 1 every fifth step, HumanEval in the sandbox. docs/experiments.md shows each of these
-on the CPU ladder, by the same command with another config.
+reuse study keeps D_total = 51,200 (100 steps) and draws D_total / factor unique problems for each factor. `transfer`
+evaluates the benchmarks of the paper's Table 1 every fifth step, HumanEval in the sandbox. docs/experiments.md shows
+each of these on the CPU ladder, by the same command with another config.
 
 Expected (the paper's Table 5, mean test loss of three runs at the end; base, instruct):
     0.5B .942 .946   1.5B .913 .899   3B .858 .828   7B .715 .678   14B .605 .559   32B .494 .458   72B .436 .432
