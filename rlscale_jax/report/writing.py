@@ -79,8 +79,8 @@ def write(
             ("Runs", _run_items(data, grouped)),
         ]
         shown = [item for _, items in sections for item in items if not isinstance(item, str)]
-        bodies = [("The paper's figures and tables here", page.table(contents.overview(shown)))]
-        bodies += [(head, _body(items, data.directory, formats)) for head, items in sections]
+        sections.insert(0, ("The paper's figures and tables here", [contents.overview(shown)]))
+        bodies = [(head, _body(items, data.directory, formats)) for head, items in sections]
     path = data.directory / "report.html"
     path.write_text(page.page(f"Scaling report: {data.directory.resolve().name}", bodies), encoding="utf-8")
     return path

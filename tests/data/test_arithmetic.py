@@ -142,7 +142,7 @@ def test_impossible_settings_name_the_field(change, message):
 
 def test_too_small_a_space_is_an_error():
     with pytest.raises(ValueError, match="different questions"):
-        arithmetic._distinct(np.random.default_rng(0), ("largest",), 200, max_level=1)
+        arithmetic._distinct_of(("largest",), np.random.default_rng(0), TaskConfig(max_level=1), 200)
 
 
 def test_unknown_family_and_level():
