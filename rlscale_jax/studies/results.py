@@ -19,7 +19,10 @@ def write(study: Study, workdir: pathlib.Path) -> list[str]:
     """
     for name, rows in gather.write(workdir).items():
         print(f"{rows} evaluations gathered in {workdir / name}")
-    found, problems = groups.in_directory(workdir)
+    try:
+        found, problems = groups.in_directory(workdir)
+    except ValueError as error:  # no run has come as far as an evaluation
+        return [f"no law: {error}"]
     fits: dict[str, dict[str, Fit]] = {}
     for name, table in found.items():
         fits[name], missing = _fit_all(table, study.fit)
