@@ -3,7 +3,7 @@
 import numpy as np
 from matplotlib.axes import Axes
 
-from rlscale_jax.laws import Fit
+from rlscale_jax.laws import Curves, Fit
 from rlscale_jax.report import style
 from rlscale_jax.report.figures import Picture
 
@@ -135,8 +135,9 @@ def final_figure(fits: dict[str, Fit], *, others: dict[str, list[tuple[float, fl
     figure, axes = style.canvas(width=4.6, height=3.3)
     panel = axes[0, 0]
     for i, (group, fit) in enumerate(fits.items()):
-        n, loss = fit.fitted.n, np.array([fit.fitted.points(row)[1][-5:].mean() for row in range(len(fit.fitted.n))])
-        panel.plot(n, loss, "-", marker=style.MARKERS[i], color=style.CATEGORIES[i % 8], ms=5, label=f"{group} (here)")
+        loss, error = np.array([_last(fit.fitted, row) for row in range(len(fit.fitted.n))]).T
+        panel.errorbar(fit.fitted.n, loss, 1.645 * error, ls="-", marker=style.MARKERS[i % 10], ms=5, capsize=2,
+                       elinewidth=0.8, color=style.CATEGORIES[i % 8], label=f"{group} (here)")  # fmt: skip
     for j, (family, points) in enumerate(others.items(), len(fits)):
         look = {"marker": style.MARKERS[j % 10], "color": style.CATEGORIES[j % 8], "mfc": "none", "ls": "none"}
         panel.plot(*np.array(points).T, ms=5, label=f"{family} (published)", **look)
@@ -144,5 +145,15 @@ def final_figure(fits: dict[str, Fit], *, others: dict[str, list[tuple[float, fl
     panel.set_ylabel("final test loss")
     style.log_axis(panel)
     panel.legend()
-    caption = "Test loss at the end of training (mean of the last five evaluations) against model size."
+    caption = (
+        "Test loss at the end of training (mean of the last five evaluations) against model size, with the 90 % "
+        "interval over the questions of the test set."
+    )
     return Picture(name=name, title="Final loss against size", caption=caption, figure=figure, paper="Figure 14")
+
+
+def _last(curves: Curves, row: int) -> tuple[float, float]:
+    """One model's loss at the end and its binomial standard error, of one evaluation (the questions are the same)."""
+    _, loss, _ = curves.points(row)
+    end = float(loss[-5:].mean())
+    return end, float(np.sqrt(end * (1 - end) / curves.trials[row, curves.mask[row]][-1]))
