@@ -10,6 +10,7 @@ _LADDER = {
     "group size": "--config=configs/ladder_cpu.py:d40 --sweep=grpo.group_size=4,8,16,32",
     "reuse": "--config=configs/ladder_cpu.py:d40 --sweep=data.reuse_factor=1,2,5,10,25,50",
     "transfer": "--config=configs/ladder_cpu.py",
+    "instruct transfer": "--config=configs/ladder_cpu.py:instruct",
 }
 _PUBLISHED = {
     "scaling": "--config=configs/qwen2_5.py:base",
@@ -18,6 +19,7 @@ _PUBLISHED = {
     "group size": "--config=configs/qwen2_5.py:7b --sweep=grpo.group_size=4,8,16,32",
     "reuse": "--config=configs/qwen2_5.py:7b-reuse --sweep=data.reuse_factor=1,2,4,5,10,20,25,50,100",
     "transfer": "--config=configs/qwen2_5.py:base-transfer",
+    "instruct transfer": "--config=configs/qwen2_5.py:instruct-transfer",
 }
 
 

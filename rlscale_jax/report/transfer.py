@@ -45,9 +45,12 @@ def transfer_items(data: StudyData) -> list[Picture | Missing | Table]:
             continue
         rows = {suite: changes(runs, key) for suite, key in named.items()}
         items += [_during(group, runs, named), _before_after(group, runs, rows), _table(group, runs, rows)]
-    if not items:
+    if not by_group:
         items.append(Missing(title="Domain transfer", reason="no runs with metrics here", paper="Figures 9, 11 and 12",
                              command=commands.command("transfer", data)))  # fmt: skip
+    elif not any("instruct" in group for group in by_group):
+        items.append(Missing(title="Domain transfer, instruct", reason="no runs from an instruct start", paper="Figure 12",
+                             command=commands.command("instruct transfer", data)))  # fmt: skip
     return items
 
 
