@@ -48,9 +48,12 @@ def transfer_items(data: StudyData) -> list[Picture | Missing | Table]:
     if not by_group:
         items.append(Missing(title="Domain transfer", reason="no runs with metrics here", paper="Figures 9, 11 and 12",
                              command=commands.command("transfer", data)))  # fmt: skip
-    elif not any("instruct" in group for group in by_group):
-        items.append(Missing(title="Domain transfer, instruct", reason="no runs from an instruct start", paper="Figure 12",
-                             command=commands.command("instruct transfer", data)))  # fmt: skip
+        return items
+    wanted = {"": ("transfer", "Figure 11"), "instruct": ("instruct transfer", "Figure 12")}
+    for start, (key, paper) in wanted.items():
+        if not any(("instruct" in group) == bool(start) for group in by_group):
+            title, reason = f"Domain transfer, {start or 'base'}", f"no runs from a {start or 'base'} start"
+            items.append(Missing(title=title, reason=reason, paper=paper, command=commands.command(key, data)))
     return items
 
 

@@ -144,7 +144,9 @@ def findings_section(data: StudyData, grouped: list[Group]) -> list[Item | str]:
 def _absent(data: StudyData) -> list[Item | str]:
     """Groups of the paper that this study has no runs of."""
     has_instruct = any("instruct" in name and "llama" not in name for name in data.tables)
+    has_qwen = any("llama" not in name for name in data.tables)
     wanted = {
+        "scaling": (has_qwen, "Qwen2.5", "Figures 1, 2, 3, 4 and 5; Tables 5 and 6"),
         "instruct": (has_instruct, "Instruct-like starts", "Figures 1, 2, 3, 5; Tables 5 and 6"),
         "llama": (any("llama" in name for name in data.tables), "Llama", "Figure 6; Tables 5 and 6"),
     }
