@@ -30,6 +30,11 @@ def main(_) -> None:
     study = grid.expand(study, SWEEP.value)
     study = dataclasses.replace(study, parallel_runs=PARALLEL.value or study.parallel_runs)
     validation.validate(study)
+    if "://" in WORKDIR.value:
+        raise ValueError(
+            f"--workdir={WORKDIR.value}: a study runs its members on this machine, in a local directory; "
+            "on pods launch/sweep.sh starts them, and a copy of their runs/ is a study's directory"
+        )
     workdir = pathlib.Path(WORKDIR.value)
     problems = [f"{name} failed; see its output.txt" for name in runner.run_all(study, workdir)]
     problems += results.write(study, workdir)
