@@ -1,5 +1,6 @@
 """Which models belong under one law: a family and a starting point (base or instruct), told from their names."""
 
+import json
 import pathlib
 import re
 
@@ -22,21 +23,33 @@ def in_directory(directory: pathlib.Path) -> tuple[dict[str, laws.Table], list[s
     """
     found: dict[str, laws.Table] = {}
     short: list[str] = []
-    variants = {path.stem.removeprefix("curves_"): path for path in sorted(directory.glob("curves_*.csv"))}
-    main = {"": directory} if has_rows(directory / "curves.csv") or not variants else {}
-    for variant, path in {**main, **variants}.items():
-        if not has_rows(path):
-            continue
-        table, left_out = _long_enough(laws.read(path))
+    for variant, rows in _by_variant(directory).items():
+        table, left_out = _long_enough(rows)
         short += left_out
         for name, part in groups(table).items() if len(table) else ():
             found[", ".join(filter(None, (name if name != PLAIN or not variant else "", variant)))] = part
     return found, short
 
 
-def has_rows(path: pathlib.Path) -> bool:
-    """Whether a CSV has more than its header; True for a directory, whose runs are read instead."""
-    return path.is_dir() or (path.exists() and path.read_text(encoding="utf-8").count("\n") > 1)
+def _by_variant(directory: pathlib.Path) -> dict[str, laws.Table]:
+    """The rows of each variant, "" first: from the files of curves, else from the runs and their configs."""
+    files = {path.stem.removeprefix("curves_"): path for path in sorted(directory.glob("curves_*.csv"))}
+    plain = directory / "curves.csv"
+    if plain.exists():
+        files = {"": plain, **files} if _has_rows(plain) or not files else files
+        return {variant: laws.read(path) for variant, path in files.items() if variant == "" or _has_rows(path)}
+    table = laws.read(directory)
+    variant_of = {}
+    for path in directory.glob("runs/*/config.json"):
+        model = path.parent.name.rpartition("_s")[0] or path.parent.name
+        variant_of[model] = json.loads(path.read_text(encoding="utf-8")).get("variant") or ""
+    variants = np.array([variant_of.get(model, "") for model in table.model])
+    return {variant: table.select(variants == variant) for variant in sorted(set(variants.tolist()))}
+
+
+def _has_rows(path: pathlib.Path) -> bool:
+    """Whether a CSV has more than its header."""
+    return path.read_text(encoding="utf-8").count("\n") > 1
 
 
 def file_name(group: str) -> str:

@@ -115,3 +115,19 @@ def test_latex_escapes_what_latex_reads():
     table = Table(name="t", title="A & B", header=("50 %", "x_1"), rows=[("τ", "−1")])
     tex = table.latex()
     assert r"A \& B" in tex and r"50 \%" in tex and r"x\_1" in tex and r"$\tau$ & $-$1 \\" in tex
+
+
+def test_runs_without_a_table_of_curves_are_told_apart_by_their_configs(study_dir, tmp_path):
+    (tmp_path / "runs").symlink_to(study_dir / "runs")
+    found, short = groups.in_directory(tmp_path)
+    assert list(found) == ["models", "group_size16", "group_size4", "reuse_factor100", "reuse_factor5"] and not short
+    assert set(found["models"].model.tolist()) == {"d16", "d32", "d64", "d96"}
+
+
+def test_models_with_too_few_evaluations_are_left_out_and_named(tmp_path):
+    lines = ["model,n_params,step,samples,test_loss"]
+    lines += [f"d16,8000,{s},{64 * s},{0.9 / s}" for s in range(1, 6)] + ["d32,30000,1,64,0.9", "d32,30000,2,128,0.8"]
+    (tmp_path / "curves.csv").write_text("\n".join(lines) + "\n")
+    found, short = groups.in_directory(tmp_path)
+    assert set(found["models"].model.tolist()) == {"d16"}
+    assert short == ["d32 has 2 evaluations after step 0, a slope needs 3: left out"]
