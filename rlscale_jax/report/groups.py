@@ -57,6 +57,16 @@ def file_name(group: str) -> str:
     return re.sub(r"[^A-Za-z0-9.=+-]+", "_", group)
 
 
+def suffix(group: str) -> str:
+    """For the names of files: nothing for models without a family or a starting point."""
+    return "" if group == PLAIN else f"_{file_name(group)}"
+
+
+def ending(group: str) -> str:
+    """For titles, likewise."""
+    return "" if group == PLAIN else f", {group}"
+
+
 def _long_enough(table: laws.Table) -> tuple[laws.Table, list[str]]:
     """The rows of models with enough evaluations for a slope; the others in words."""
     keep, left_out = np.ones(len(table), bool), []

@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from rlscale_jax.laws import Curves, Fit
-from rlscale_jax.report import style
+from rlscale_jax.report import groups, style
 from rlscale_jax.report.figures import Picture
 
 AXIS = {"compute": "compute C (FLOPs)", "data": "data D (prompts)"}
@@ -137,7 +137,7 @@ def final_figure(fits: dict[str, Fit], *, others: dict[str, list[tuple[float, fl
     for i, (group, fit) in enumerate(fits.items()):
         loss, error = np.array([_last(fit.fitted, row) for row in range(len(fit.fitted.n))]).T
         panel.errorbar(fit.fitted.n, loss, 1.645 * error, ls="-", marker=style.MARKERS[i % 10], ms=5, capsize=2,
-                       elinewidth=0.8, color=style.CATEGORIES[i % 8], label=f"{group} (here)")  # fmt: skip
+                       elinewidth=0.8, color=style.CATEGORIES[i % 8], label="here" if group == groups.PLAIN else f"{group} (here)")  # fmt: skip
     for j, (family, points) in enumerate(others.items(), len(fits)):
         look = {"marker": style.MARKERS[j % 10], "color": style.CATEGORIES[j % 8], "mfc": "none", "ls": "none"}
         panel.plot(*np.array(points).T, ms=5, label=f"{family} (published)", **look)

@@ -4,7 +4,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
 
 # Okabe and Ito: told apart with every common colour vision.
 CATEGORIES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
@@ -43,11 +43,26 @@ def log_loss_axis(axes: Axes, lowest: float, highest: float) -> None:
     low, high = lowest * 0.93, min(highest * 1.08, 1.03)
     axes.set_ylim(low, high)
     span = high / low
-    step = 0.02 if span < 1.2 else 0.05 if span < 1.6 else 0.1
-    ticks = np.arange(np.ceil(low / step), np.floor(high / step) + 1) * step
-    axes.set_yticks(ticks, [f"{tick:.2f}".lstrip("0") if tick < 1 else "1" for tick in ticks])
+    if span < 1.6:
+        step = 0.02 if span < 1.2 else 0.05
+        ticks = np.arange(np.ceil(low / step), np.floor(high / step) + 1) * step
+    else:
+        ticks = _decade_ticks(low, high, fewest=4)
+    axes.set_yticks(ticks, [f"{round(tick, 4):g}".lstrip("0") for tick in ticks])
     axes.yaxis.set_minor_formatter(NullFormatter())
     axes.minorticks_off()
+
+
+def _decade_ticks(low: float, high: float, *, fewest: int) -> np.ndarray:
+    """Plain numbers within [low, high], the coarsest set that has at least `fewest`."""
+    decades = 10.0 ** np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
+    ticks = decades
+    for steps in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 5, 7), (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9)):
+        ticks = np.outer(decades, steps).ravel()
+        ticks = ticks[(ticks >= low) & (ticks <= high)]
+        if len(ticks) >= fewest:
+            break
+    return ticks
 
 
 def end_labels(axes: Axes, ends: list[tuple[str, float, float]]) -> None:
@@ -81,9 +96,8 @@ def log_axis(axes: Axes, *, counts: bool = True) -> None:
     axes.set_xscale("log")
     axis = axes.xaxis
     low, high = axis.get_view_interval()
-    if counts:
-        narrow = high / max(low, 1e-300) < 300
-        axis.set_major_locator(LogLocator(subs=(1.0, 3.0) if narrow else (1.0,)))
+    if counts and low > 0:
+        axis.set_major_locator(FixedLocator(list(_decade_ticks(low, high, fewest=3))))
         axis.set_major_formatter(FuncFormatter(lambda value, _: count(value)))
     axis.set_minor_formatter(NullFormatter())
 

@@ -122,7 +122,7 @@ def plot_values(axes: Axes, curves: dict[float, Curve], label: str, *, counts: b
         axes.plot(x, loss, style.MARKERS[i % 10], ms=3, color=color, alpha=0.6)
         if len(x) >= laws.MIN_POINTS:
             line = np.polyfit(np.log(x), np.log(loss), 1)
-            axes.plot(x, np.exp(np.polyval(line, np.log(x))), color=color, marker=style.MARKERS[i % 10], ms=0,
-                      label=label.format(value))  # fmt: skip
+            axes.plot(x, np.exp(np.polyval(line, np.log(x))), color=color)
+            axes.plot([], [], "-", marker=style.MARKERS[i % 10], ms=4, color=color, label=label.format(value))
     style.log_loss_axis(axes, min(loss.min() for loss in losses), max(loss.max() for loss in losses))
     style.log_axis(axes, counts=counts)

@@ -2,7 +2,7 @@
 
 from matplotlib.axes import Axes
 
-from rlscale_jax.report import commands, style
+from rlscale_jax.report import commands, groups, style
 from rlscale_jax.report.figures import Missing, Picture
 from rlscale_jax.report.study import Run, StudyData
 from rlscale_jax.report.transfer import models_by_size, over_runs
@@ -24,17 +24,17 @@ def training_figures(data: StudyData) -> list[Picture | Missing]:
         by_group.setdefault(run.group, []).append(run)
     pictures: list[Picture | Missing] = []
     for group, runs in by_group.items():
-        suffix = "" if group == "models" else "_" + group.replace(" ", "_")
+        suffix, ending = groups.suffix(group), groups.ending(group)
         reward, health = _panels(runs, REWARD), _panels(runs, HEALTH)
         if reward is not None:
             caption = (
                 "Mean training reward and response length at each step: mean over runs, shaded from lowest to highest."
             )
-            pictures.append(Picture(name=f"reward_length{suffix}", title=f"Reward and response length, {group}",
+            pictures.append(Picture(name=f"reward_length{suffix}", title=f"Reward and response length{ending}",
                                     caption=caption, figure=reward))  # fmt: skip
         if health is not None:
             caption = "Entropy, KL, gradient norm, share of clipped tokens and of groups without a learning signal."
-            pictures.append(Picture(name=f"training_health{suffix}", title=f"Health of the runs, {group}",
+            pictures.append(Picture(name=f"training_health{suffix}", title=f"Health of the runs{ending}",
                                     caption=caption, figure=health))  # fmt: skip
     command = commands.command("scaling", data)
     return pictures or [Missing(title="Reward and length", reason="no runs with metrics here", command=command)]

@@ -3,7 +3,7 @@
 import numpy as np
 
 from rlscale_jax.laws.curves import NOMINAL_TRIALS
-from rlscale_jax.report import commands, style
+from rlscale_jax.report import commands, groups, style
 from rlscale_jax.report.figures import Missing, Picture
 from rlscale_jax.report.study import Run, StudyData
 from rlscale_jax.report.tables import Table
@@ -40,7 +40,7 @@ def transfer_items(data: StudyData) -> list[Picture | Missing | Table]:
         named = suites(runs)
         if len(named) < 2:
             reason = f"the runs of {group} evaluate fewer than two suites"
-            items.append(Missing(title=f"Domain transfer, {group}", reason=reason, paper="Figures 9, 11 and 12",
+            items.append(Missing(title=f"Domain transfer{groups.ending(group)}", reason=reason, paper="Figures 9, 11 and 12",
                                  command=commands.command("transfer", data)))  # fmt: skip
             continue
         rows = {suite: changes(runs, key) for suite, key in named.items()}
@@ -91,10 +91,6 @@ def _error(loss, num_questions: float, num_runs: int) -> np.ndarray:
     return np.sqrt(spread / (num_questions * num_runs))
 
 
-def _suffix(group: str) -> str:
-    return "" if group == "models" else "_" + group.replace(" ", "_")
-
-
 def _panels(suites_: list[str], height: float):
     columns = min(len(suites_), 4)
     figure, axes = style.canvas(columns, -(-len(suites_) // columns), width=2.7, height=height)
@@ -119,7 +115,7 @@ def _during(group: str, runs: list[Run], named: dict[str, str]) -> Picture:
             panel.set_xlabel("step")
     figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside right upper", fontsize=8)
     paper = "Figure 12" if "instruct" in group else "Figure 11"
-    return Picture(name=f"suites{_suffix(group)}", title=f"Every suite during training, {group}", figure=figure,
+    return Picture(name=f"suites{groups.suffix(group)}", title=f"Every suite during training{groups.ending(group)}", figure=figure,
                    paper=paper, caption="Loss on each evaluation suite: mean over runs, shaded from lowest to highest "
                    "run.")  # fmt: skip
 
@@ -155,7 +151,7 @@ def _before_after(group: str, runs: list[Run], rows: dict[str, list]) -> Picture
         panel.set_xlabel("N")
         style.log_axis(panel)
     panels[0][0].legend()
-    return Picture(name=f"transfer{_suffix(group)}", title=f"Transfer to other suites, {group}", figure=figure,
+    return Picture(name=f"transfer{groups.suffix(group)}", title=f"Transfer to other suites{groups.ending(group)}", figure=figure,
                    paper="Figure 9", caption="Loss on each suite before and after training, against model size, with "
                    "90 % intervals over questions.")  # fmt: skip
 
@@ -170,6 +166,6 @@ def _table(group: str, runs: list[Run], rows: dict[str, list]) -> Table:
             word = "better" if moved < -REACH * error else "worse" if moved > REACH * error else "no change seen"
             cells.append((suite, "in" if in_domain(suite) else "other", model, f"{before:.3f}", f"{after:.3f}",
                           f"{moved:+.3f} ± {REACH * error:.3f}", word))  # fmt: skip
-    return Table(name=f"transfer{_suffix(group)}", title=f"Transfer, {group}", rows=cells, paper="Figure 9",
+    return Table(name=f"transfer{groups.suffix(group)}", title=f"Transfer{groups.ending(group)}", rows=cells, paper="Figure 9",
                  header=("suite", "domain", "model", "before", "after", "change (90 %)", "verdict"),
                  caption="Mean over runs; the interval is that over questions")  # fmt: skip

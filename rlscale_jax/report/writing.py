@@ -7,11 +7,11 @@ from collections.abc import Mapping
 
 from rlscale_jax import laws
 from rlscale_jax.laws import Fit, comparison, diagnostics, holdout, sensitivity, summary
-from rlscale_jax.report import commands, contents, findings, page, results, shapes, style
+from rlscale_jax.report import commands, contents, findings, groups, page, results, shapes, style
 from rlscale_jax.report.datasets import dataset_items
 from rlscale_jax.report.figures import Missing, Picture
 from rlscale_jax.report.group_size import group_size_items
-from rlscale_jax.report.groups import file_name, fits_of, protocol_fits
+from rlscale_jax.report.groups import fits_of, protocol_fits
 from rlscale_jax.report.reuse import reuse_items, reuse_rows
 from rlscale_jax.report.scaling import final_figure, loss_figure, slope_figure
 from rlscale_jax.report.study import StudyData
@@ -36,12 +36,12 @@ class Group:
     @property
     def suffix(self) -> str:
         """For file names: nothing where there is one group only."""
-        return "" if self.name == "models" else "_" + file_name(self.name)
+        return groups.suffix(self.name)
 
     @property
     def label(self) -> str:
         """For titles, likewise."""
-        return "" if self.name == "models" else f", {self.name}"
+        return groups.ending(self.name)
 
     @property
     def figure(self) -> dict[str, str]:
