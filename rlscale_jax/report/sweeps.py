@@ -69,7 +69,7 @@ def mean_curve(runs: list[Run], resource: str) -> Curve:
         if not all(map(len, columns)):
             continue
         for step, x, loss in zip(run.metrics["step"], columns[0], columns[1], strict=True):
-            if x > 0 and np.isfinite(loss):
+            if x > 0 and loss > 0:  # a loss of 0 has no logarithm; NaN is no evaluation
                 points.setdefault(step, []).append((x, loss))
     means = np.array([np.mean(points[step], 0) for step in sorted(points)]).reshape(-1, 2)
     return means[:, 0], means[:, 1]

@@ -40,7 +40,8 @@ def transfer_items(data: StudyData) -> list[Picture | Missing | Table]:
         named = suites(runs)
         if len(named) < 2:
             reason = f"the runs of {group} evaluate fewer than two suites"
-            items.append(Missing(title=f"Domain transfer{groups.ending(group)}", reason=reason, paper="Figures 9, 11 and 12",
+            title = f"Domain transfer{groups.ending(group)}"
+            items.append(Missing(title=title, reason=reason, paper="Figures 9, 11 and 12",
                                  command=commands.command("transfer", data)))  # fmt: skip
             continue
         rows = {suite: changes(runs, key) for suite, key in named.items()}
@@ -115,8 +116,8 @@ def _during(group: str, runs: list[Run], named: dict[str, str]) -> Picture:
             panel.set_xlabel("step")
     figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside right upper", fontsize=8)
     paper = "Figure 12" if "instruct" in group else "Figure 11"
-    return Picture(name=f"suites{groups.suffix(group)}", title=f"Every suite during training{groups.ending(group)}", figure=figure,
-                   paper=paper, caption="Loss on each evaluation suite: mean over runs, shaded from lowest to highest "
+    title = f"Every suite during training{groups.ending(group)}"
+    return Picture(name=f"suites{groups.suffix(group)}", title=title, figure=figure, paper=paper, caption="Loss on each evaluation suite: mean over runs, shaded from lowest to highest "
                    "run.")  # fmt: skip
 
 
@@ -151,7 +152,8 @@ def _before_after(group: str, runs: list[Run], rows: dict[str, list]) -> Picture
         panel.set_xlabel("N")
         style.log_axis(panel)
     panels[0][0].legend()
-    return Picture(name=f"transfer{groups.suffix(group)}", title=f"Transfer to other suites{groups.ending(group)}", figure=figure,
+    title = f"Transfer to other suites{groups.ending(group)}"
+    return Picture(name=f"transfer{groups.suffix(group)}", title=title, figure=figure,
                    paper="Figure 9", caption="Loss on each suite before and after training, against model size, with "
                    "90 % intervals over questions.")  # fmt: skip
 
@@ -166,6 +168,7 @@ def _table(group: str, runs: list[Run], rows: dict[str, list]) -> Table:
             word = "better" if moved < -REACH * error else "worse" if moved > REACH * error else "no change seen"
             cells.append((suite, "in" if in_domain(suite) else "other", model, f"{before:.3f}", f"{after:.3f}",
                           f"{moved:+.3f} ± {REACH * error:.3f}", word))  # fmt: skip
-    return Table(name=f"transfer{groups.suffix(group)}", title=f"Transfer{groups.ending(group)}", rows=cells, paper="Figure 9",
+    title = f"Transfer{groups.ending(group)}"
+    return Table(name=f"transfer{groups.suffix(group)}", title=title, rows=cells, paper="Figure 9",
                  header=("suite", "domain", "model", "before", "after", "change (90 %)", "verdict"),
                  caption="Mean over runs; the interval is that over questions")  # fmt: skip
