@@ -117,8 +117,8 @@ def _during(group: str, runs: list[Run], named: dict[str, str]) -> Picture:
     figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside right upper", fontsize=8)
     paper = "Figure 12" if "instruct" in group else "Figure 11"
     title = f"Every suite during training{groups.ending(group)}"
-    return Picture(name=f"suites{groups.suffix(group)}", title=title, figure=figure, paper=paper, caption="Loss on each evaluation suite: mean over runs, shaded from lowest to highest "
-                   "run.")  # fmt: skip
+    return Picture(name=f"suites{groups.suffix(group)}", title=title, figure=figure, paper=paper,
+                   caption="Loss on each evaluation suite: mean over runs, shaded from lowest to highest.")  # fmt: skip
 
 
 def over_runs(runs: list[Run], key: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
