@@ -12,7 +12,7 @@ from rlscale_jax.laws.diagnostics import effective_points
 from rlscale_jax.laws.files import csv_rows
 from rlscale_jax.laws.objectives import lines
 
-FINAL = 10  # evaluations averaged into a final loss
+FINAL, FINAL_SHARE = 10, 0.3  # evaluations averaged into a final loss, and at most this share of a curve
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,8 +34,9 @@ class Reuse:
 def reuse(curves: dict[float, tuple[np.ndarray, np.ndarray]], *, confidence: float = 0.9) -> list[Reuse]:
     """Fits each curve of `curves` {tau: (resource [T], loss [T])}, resources in the same unit for all.
 
-    The final loss is the mean of the last 10 evaluations; its standard error is the larger of their scatter on
-    effective points and the binomial error of one test set, so differences are judged against both.
+    The final loss is the mean of the last 10 evaluations (of a short curve, of its last 30 %); its standard error is
+    the larger of their scatter on effective points and the binomial error of one test set, so differences are judged
+    against both.
     Raises: ValueError for fewer than 2 factors, or a curve that ends well before the others.
     """
     if len(curves) < 2:
@@ -81,7 +82,7 @@ def _one(tau: float, x: np.ndarray, loss: np.ndarray) -> Reuse:
     residual = np.log10(loss) - level
     worth = effective_points(residual)
     k_error = residual.std() / u.std() / np.sqrt(max(worth - 2, 1))
-    last = loss[-FINAL:]
+    last = loss[-min(FINAL, max(round(FINAL_SHARE * len(loss)), 2)) :]
     final = float(last.mean())
     scatter = last.std(ddof=1) / np.sqrt(max(len(last) * worth / len(loss), 1))
     binomial = np.sqrt(final * (1 - final) / (NOMINAL_TRIALS * len(last)))

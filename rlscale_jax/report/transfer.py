@@ -86,8 +86,8 @@ def questions(runs: list[Run], suite: str) -> float:
     return next((float(run.num_questions[suite]) for run in runs if suite in run.num_questions), NOMINAL_TRIALS)
 
 
-def _error(loss, num_questions: float, num_runs: int) -> np.ndarray:
-    """Standard error of a loss over questions; runs of one model answer the same ones."""
+def _error(loss, num_questions: float, num_runs: np.ndarray) -> np.ndarray:
+    """Standard error of a loss by the answers' chance, as if each run had questions of its own."""
     spread = np.maximum(np.asarray(loss) * (1 - np.asarray(loss)), 1 / num_questions)
     return np.sqrt(spread / (num_questions * num_runs))
 
@@ -133,20 +133,21 @@ def over_runs(runs: list[Run], key: str) -> tuple[np.ndarray, np.ndarray, np.nda
     return steps, np.nanmean(values, 0), np.nanmin(values, 0), np.nanmax(values, 0)
 
 
-def _num_runs(runs: list[Run]) -> int:
-    return max(sum(run.model == model for run in runs) for model in {run.model for run in runs})
+def _num_runs(runs: list[Run], model: str) -> int:
+    return sum(run.model == model for run in runs)
 
 
 def _before_after(group: str, runs: list[Run], rows: dict[str, list]) -> Picture:
     figure, panels = _panels([suite for suite in rows if rows[suite]] or list(rows), 2.3)
     for panel, suite in panels:
         n, before, after = np.array([row[1:] for row in rows[suite]]).reshape(-1, 3).T
+        num_runs = np.array([_num_runs(runs, row[0]) for row in rows[suite]])
         looks = (
             (before, "o", "--", "none", "#555555", "before"),
             (after, "s", "-", None, style.CATEGORIES[0], "after"),
         )
         for loss, marker, line, face, color, label in looks:
-            reach = REACH * _error(loss, questions(runs, suite), _num_runs(runs))
+            reach = REACH * _error(loss, questions(runs, suite), num_runs)
             panel.errorbar(n, loss, reach, marker=marker, ls=line, mfc=face or color, color=color, ms=4, lw=1.1,
                            capsize=2, elinewidth=0.8, label=label)  # fmt: skip
         panel.set_xlabel("N")
@@ -155,15 +156,15 @@ def _before_after(group: str, runs: list[Run], rows: dict[str, list]) -> Picture
     title = f"Transfer to other suites{groups.ending(group)}"
     return Picture(name=f"transfer{groups.suffix(group)}", title=title, figure=figure,
                    paper="Figure 9", caption="Loss on each suite before and after training, against model size, with "
-                   "90 % intervals over questions.")  # fmt: skip
+                   "90 % binomial intervals.")  # fmt: skip
 
 
 def _table(group: str, runs: list[Run], rows: dict[str, list]) -> Table:
     cells = []
     for suite, found in rows.items():
         for model, _, before, after in found:
-            count = questions(runs, suite)
-            error = np.hypot(_error(before, count, _num_runs(runs)), _error(after, count, _num_runs(runs)))
+            count, num_runs = questions(runs, suite), np.array(_num_runs(runs, model))
+            error = np.hypot(_error(before, count, num_runs), _error(after, count, num_runs))
             moved = after - before
             word = "better" if moved < -REACH * error else "worse" if moved > REACH * error else "no change seen"
             cells.append((suite, "in" if in_domain(suite) else "other", model, f"{before:.3f}", f"{after:.3f}",
@@ -171,4 +172,4 @@ def _table(group: str, runs: list[Run], rows: dict[str, list]) -> Table:
     title = f"Transfer{groups.ending(group)}"
     return Table(name=f"transfer{groups.suffix(group)}", title=title, rows=cells, paper="Figure 9",
                  header=("suite", "domain", "model", "before", "after", "change (90 %)", "verdict"),
-                 caption="Mean over runs; the interval is that over questions")  # fmt: skip
+                 caption="Mean over runs; binomial intervals")  # fmt: skip
