@@ -11,7 +11,7 @@ from rlscale_jax.laws.reuse import Reuse
 from rlscale_jax.report.groups import fits_of, groups
 from rlscale_jax.report.study import Run
 from rlscale_jax.report.sweeps import best_by_budget, mean_curve, varied
-from rlscale_jax.report.transfer import changes, suites
+from rlscale_jax.report.transfer import changes, in_domain, suites
 
 SUPPORTED, NOT, UNDECIDED, NO_DATA = "supported", "not supported", "undecided", "no data"
 AIC_MARGIN = 2.0  # differences below it do not separate laws
@@ -265,21 +265,25 @@ def group_size(runs: list[Run]) -> Finding:
 
 
 def transfer(runs: list[Run]) -> Finding:
-    """Which suites improve: statement of the paper's section 3.5, as numbers for each suite."""
+    """The paper's section 3.5, from the mean change of loss on suites of the trained domain and of others."""
     statement = "Training transfers within the domain and hardly beyond it."
     named = suites(runs)
     if len(named) < 2:
         return Finding(statement=statement, verdict=NO_DATA, evidence="the runs evaluate fewer than two suites")
-    said = []
-    for suite, key in named.items():
-        moved = [after - before for _, _, before, after in changes(runs, key)]
-        if moved:
-            said.append(f"{suite}: mean change of loss {np.mean(moved):+.3f} over {len(moved)} models")
-    return Finding(
-        statement=statement,
-        verdict=UNDECIDED,
-        evidence="; ".join(said) + " (which suites are in domain is not recorded)",
-    )
+    moved = {suite: [after - before for _, _, before, after in changes(runs, key)] for suite, key in named.items()}
+    means = {suite: float(np.mean(values)) for suite, values in moved.items() if values}
+    inside = [value for suite, value in means.items() if in_domain(suite)]
+    outside = [value for suite, value in means.items() if not in_domain(suite)]
+    said = [
+        f"{suite}{'' if in_domain(suite) else ' (other domain)'}: {value:+.3f} over {len(moved[suite])} models"
+        for suite, value in means.items()
+    ]
+    verdict = UNDECIDED
+    if inside and outside:
+        here, there = float(np.mean(inside)), float(np.mean(outside))
+        learned, carried = here < -HARMLESS, there < -HARMLESS and there < here / 2
+        verdict = SUPPORTED if learned and there > -HARMLESS else NOT if carried or not learned else UNDECIDED
+    return Finding(statement=statement, verdict=verdict, evidence="mean change of loss on " + "; ".join(said))
 
 
 def _rank_correlation(x, y) -> float:

@@ -8,6 +8,7 @@ from rlscale_jax.laws.comparison import Row, compare
 from rlscale_jax.laws.reuse import Reuse
 from rlscale_jax.laws.simulation import Design, simulate
 from rlscale_jax.report import findings, groups, style, sweeps
+from rlscale_jax.report.study import Run
 from rlscale_jax.report.tables import Table, between, show
 
 
@@ -131,3 +132,23 @@ def test_models_with_too_few_evaluations_are_left_out_and_named(tmp_path):
     found, short = groups.in_directory(tmp_path)
     assert set(found["models"].model.tolist()) == {"d16"}
     assert short == ["d32 has 2 evaluations after step 0, a slope needs 3: left out"]
+
+
+def _suite_run(**ends) -> Run:
+    metrics = {f"val-core/{suite}/acc/mean@1": np.array([0.5, 0.5 - change]) for suite, change in ends.items()}
+    metrics |= {"step": np.array([0.0, 10.0]), "scaling/n_nominal": np.array([1e9, 1e9])}
+    return Run(name="a_s0", model="a", start="a", seed=0, config={}, metrics=metrics, num_questions={}, prompt="")
+
+
+@pytest.mark.parametrize(
+    ("ends", "verdict"),
+    [
+        ({"heldout": -0.2, "math500": -0.1, "humaneval": 0.0, "zebra": 0.02}, "supported"),
+        ({"heldout": -0.2, "math500": -0.1, "humaneval": -0.2}, "not supported"),
+        ({"heldout": 0.0, "humaneval": 0.0}, "not supported"),
+        ({"heldout": -0.2, "humaneval": -0.05}, "undecided"),
+        ({"heldout": -0.2, "math500": -0.2}, "undecided"),
+    ],
+)
+def test_transfer_is_judged_by_domain(ends, verdict):
+    assert findings.transfer([_suite_run(**ends)]).verdict == verdict
