@@ -14,7 +14,6 @@ import pathlib
 from absl import flags as absl_flags
 
 from rlscale_jax.experiment import flags, validation
-from rlscale_jax.experiment.config import Study
 from rlscale_jax.studies import grid, results, runner
 
 CONFIG = flags.define_config()
@@ -24,10 +23,7 @@ SWEEP = absl_flags.DEFINE_multi_string("sweep", [], "FIELD=V1,V2,… for all mem
 
 
 def main(_) -> None:
-    study = CONFIG.value
-    if not isinstance(study, Study):
-        study = Study(name=study.name, members=(study,))
-    study = grid.expand(study, SWEEP.value)
+    study = grid.expand(grid.as_study(CONFIG.value), SWEEP.value)
     study = dataclasses.replace(study, parallel_runs=PARALLEL.value or study.parallel_runs)
     validation.validate(study)
     if "://" in WORKDIR.value:

@@ -17,6 +17,11 @@ _IDENTITY = ("name", "variant", "schema_version")  # of a run, not settings of i
 _MAX_LABEL = 48  # characters of a value in a run's name
 
 
+def as_study(config: Experiment | Study) -> Study:
+    """A single run as a study of it, with its own seed."""
+    return config if isinstance(config, Study) else Study(name=config.name, members=(config,), seeds=(config.seed,))
+
+
 def expand(study: Study, sweeps: Sequence[str]) -> Study:
     """The study with each member multiplied by every combination of swept values.
 

@@ -98,3 +98,9 @@ def test_fields_that_end_alike_are_told_apart():
 def test_hostile_sweeps_are_refused_with_a_reason(sweeps, message):
     with pytest.raises(ValueError, match=message):
         grid.expand(STUDY, sweeps)
+
+
+def test_a_single_run_keeps_its_seed():
+    (run,) = grid.runs(grid.as_study(Experiment(name="a", seed=3)))
+    assert (run.name, run.seed) == ("a", 3)
+    assert grid.as_study(STUDY) is STUDY
