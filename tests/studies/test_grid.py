@@ -90,8 +90,6 @@ def test_fields_that_end_alike_are_told_apart():
         (["seed=0,-1"], "whole number"),
         (["grpo.group_size=4,8.5"], "expected int"),
         (["grpo.normalize_std=yes,no"], "expected true or false"),
-        (["optimizer.learning_rate=nan,1e-3"], "not a finite number"),
-        (["optimizer.learning_rate=inf"], "not a finite number"),
         (["grpo.group_size="], "write FIELD=V1"),
     ],
 )
