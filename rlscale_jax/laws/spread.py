@@ -3,7 +3,8 @@
 Where every size has at least two runs, their scatter is the answer (a cluster-robust "sandwich" over runs). With one
 run a size, how much runs differ shows only in the scatter of the sizes about k(N): the slope of each size then has
 the variance that its steps show plus a part between runs, estimated from the scatter of the sizes (Paule and Mandel
-1982); its few degrees of freedom go into Student's t (Hartung and Knapp 2001).
+1982) in each of two forms, the wider of those that the scatter allows; its few degrees of freedom go into Student's t
+(Hartung and Knapp 2001).
 """
 
 import dataclasses
@@ -19,6 +20,7 @@ from rlscale_jax.laws.slopes import Slope
 RUNS = "scatter between runs of one size"
 SIZES = "one run a size: scatter of steps, and of the sizes about the law for how much runs differ"
 STEPS = "one run a size and no size to spare: scatter of steps only, so how much runs differ is left out"
+RULED_OUT = 1.35  # log likelihood below the best: half of chi squared's 90 % point
 MOST = 100.0  # standard deviation between runs, over the slope: the search's end
 
 
@@ -44,9 +46,12 @@ def spread(problem: Problem, slope: Slope, curves: Curves, theta: np.ndarray) ->
     if spare > 0:
         apart = -(at.residual * at.slope).sum(1) / information
         leverage = dk @ bread @ (dk * information[:, None]).T
-        variance = variance + _between(apart, variance, k, curves.num_runs, np.eye(len(k)) - leverage)
+        candidates = _with_between(apart, variance, k, curves.num_runs, np.eye(len(k)) - leverage)
         basis = SIZES
-    covariance = bread @ np.einsum("s,sp,sq->pq", information**2 * variance, dk, dk) @ bread
+    else:
+        candidates = [variance]
+    meats = [np.einsum("s,sp,sq->pq", information**2 * one, dk, dk) for one in candidates]
+    covariance = max((bread @ meat @ bread for meat in meats), key=lambda one: np.max(np.diag(one) / np.diag(bread)))
     return Spread(covariance=covariance, dof=spare if spare > 0 else _points_to_spare(curves), basis=basis)
 
 
@@ -77,17 +82,18 @@ def _within_runs(curves: Curves, at: Projected) -> np.ndarray:
     return np.maximum(variance, (score**2).sum(1)) * points / np.maximum(points - 2, 1)
 
 
-def _between(apart, within, k, num_runs, annihilator) -> np.ndarray:
-    """The part between runs of the variance of each size's slope [S], from how the sizes scatter about the law.
+def _with_between(apart, within, k, num_runs, annihilator) -> list[np.ndarray]:
+    """The variance of each size's slope [S] with a part between runs, from how the sizes scatter about the law.
 
-    It is proportional to the slope squared or the same for every size, whichever makes the scatter seen more likely.
+    The part is proportional to the slope squared, or the same for every size: those that the scatter does not rule out.
     `apart` [S]: each size's own slope less the law's; `within` [S]: its variance within the run; `annihilator` [S S]:
     what the fit leaves of errors of the slopes.
     """
     within = np.maximum(within, 1e-12 * max(float(within.max()), 1e-12))
     shares = [share / num_runs for share in (k**2, np.full_like(k, (k**2).mean()))]
-    parts = [share * _size_of_share(apart, within, share, annihilator) for share in shares]
-    return max(parts, key=lambda part: _restricted_likelihood(apart, within + part, annihilator))
+    variances = [within + share * _size_of_share(apart, within, share, annihilator) for share in shares]
+    likelihoods = np.array([_restricted_likelihood(apart, one, annihilator) for one in variances])
+    return [one for one, score in zip(variances, likelihoods, strict=True) if score > likelihoods.max() - RULED_OUT]
 
 
 def _size_of_share(apart, within, share, annihilator) -> float:

@@ -10,7 +10,7 @@ from rlscale_jax.laws import Fit, comparison, holdout, planner
 from rlscale_jax.laws.reuse import Reuse
 from rlscale_jax.report.groups import fits_of, groups
 from rlscale_jax.report.study import Run
-from rlscale_jax.report.sweeps import best_by_budget, mean_curve, varied
+from rlscale_jax.report.sweeps import best_by_budget, final, mean_curve, varied
 from rlscale_jax.report.transfer import changes, in_domain, suites
 
 SUPPORTED, NOT, UNDECIDED, NO_DATA = "supported", "not supported", "undecided", "no data"
@@ -254,13 +254,16 @@ def group_size(runs: list[Run]) -> Finding:
         return Finding(statement=statement, verdict=NO_DATA, evidence="no runs with several group sizes")
     said, verdicts = [], []
     for model, values in swept.items():
-        final = {g: float(mean_curve(group, "samples")[1][-5:].mean()) for g, group in values.items()}
-        rank = _rank_correlation(list(final), list(final.values()))
+        ends = {g: final(group) for g, group in values.items()}
+        few, many = ends[min(ends)], ends[max(ends)]
+        gain, error = few.loss - many.loss, REACH * float(np.hypot(few.error, many.error))
         best = [g for _, g in best_by_budget({g: mean_curve(group, "flops_paper") for g, group in values.items()})]
         grows = bool(best) and best[-1] > best[0] and best == sorted(best)
-        verdicts.append(SUPPORTED if rank < -0.6 and grows else NOT if rank > 0.6 else UNDECIDED)
-        ends = ", ".join(f"G = {g:g}: {loss:.3f}" for g, loss in final.items())
-        said.append(f"{model}: final loss {ends}; best G as compute grows: {', '.join(f'{g:g}' for g in best) or '–'}")
+        verdicts.append(SUPPORTED if gain > error and grows else NOT if gain < -error else UNDECIDED)
+        losses = ", ".join(f"G = {g:g}: {end.loss:.3f} ± {REACH * end.error:.3f}" for g, end in ends.items())
+        said.append(
+            f"{model}: final loss {losses}; best G as compute grows: {', '.join(f'{g:g}' for g in best) or '–'}"
+        )
     return Finding(statement=statement, verdict=_together(verdicts), evidence="; ".join(said))
 
 

@@ -7,6 +7,7 @@ from rlscale_jax import laws
 from rlscale_jax.laws import reuse
 from rlscale_jax.laws.simulation import Design, simulate
 from rlscale_jax.report import findings
+from rlscale_jax.report.study import Run
 
 SIZES = (1e9, 3e9, 7e9, 15e9, 30e9, 70e9)
 FIRST, SECOND, THIRD, FOURTH, CROSSING = range(5)
@@ -89,3 +90,29 @@ def test_noise_alone_supports_nothing():
     table = simulate(Design(k_max=0.0, num_runs=1, num_steps=30), seed=0).table
     (found,) = findings.from_curves(table).values()
     assert all(one.verdict != "supported" for one in found)
+
+
+def _run(model, seed, losses, *, group=8, suites=()):
+    steps = np.arange(len(losses), dtype=float)
+    metrics = {"step": steps, "scaling/test_loss": np.array(losses), "scaling/samples": 64 * steps,
+               "scaling/flops_paper": 1e6 * group * steps, "scaling/n_nominal": np.full(len(losses), 1e5)}  # fmt: skip
+    metrics |= {f"val-core/{name}/acc/mean@1": 1 - np.array(values) for name, values in suites}
+    config = {"grpo": {"group_size": group}, "seed": seed}
+    name = f"{model}_s{seed}"
+    return Run(
+        name=name, model=model, start=model, seed=seed, config=config, metrics=metrics, num_questions={}, prompt=""
+    )
+
+
+@pytest.mark.parametrize(
+    ("slopes", "verdict"),
+    [((0.10, 0.22, 0.34), "supported"), ((0.1, 0.1, 0.1), "undecided"), ((0.3, 0.2, 0.1), "not supported")],
+)
+def test_group_sizes_are_judged_against_their_noise(slopes, verdict):
+    """Slopes against prompts of G = 4, 8, 16; at little compute the small group is ahead where slopes rise with G."""
+    runs = [
+        _run("d64", seed, 0.6 * (1 + np.arange(30)) ** -k, group=g) for g, k in zip((4, 8, 16), slopes, strict=True)
+        for seed in range(2)
+    ]  # fmt: skip
+    assert findings.group_size(runs).verdict == verdict
+    assert findings.group_size(runs[:2]).verdict == "no data"
