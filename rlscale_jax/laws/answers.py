@@ -59,7 +59,7 @@ def _shares(correct: str | Sequence[str]) -> np.ndarray:
     """Share of right answers to each question [Q] from one string of 0 and 1, or one for each sampled answer."""
     samples = [correct] if isinstance(correct, str) else correct
     ones = [np.frombuffer(sample.encode("ascii"), np.uint8) == ord("1") for sample in samples]
-    return np.mean(ones, 0, dtype=np.float32)
+    return np.asarray(np.mean(ones, 0), np.float32)
 
 
 def _matches(right: np.ndarray | None, loss) -> bool:
