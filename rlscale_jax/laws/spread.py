@@ -18,8 +18,8 @@ from rlscale_jax.laws.objectives import Problem, Projected, project
 from rlscale_jax.laws.slopes import Slope
 
 RUNS = "scatter between runs of one size"
-SIZES = "one run a size: scatter of steps, and of the sizes about the law for how much runs differ"
-STEPS = "one run a size and no size to spare: scatter of steps only, so how much runs differ is left out"
+SIZES = "sizes with one run: scatter of steps, and of the sizes about the law for how much runs differ"
+STEPS = "sizes with one run and none to spare: scatter of steps only, so how much runs differ is left out"
 RULED_OUT = 1.35  # log likelihood below the best: half of chi squared's 90 % point
 MOST = 100.0  # standard deviation between runs, over the slope: the search's end
 
