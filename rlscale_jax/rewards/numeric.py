@@ -110,8 +110,8 @@ def _equal_at(gold: tuple, answer: tuple, point: dict, real_only: bool) -> bool 
         if not all(_is_large(tree, point) for tree in (gold, answer)):
             return False
         if gold[0] == answer[0] == "pow":  # a^b and c^d by b ln a and d ln c
-            logarithms = [("mul", power, ("call", "ln", base)) for _, base, power in (gold, answer)]
-            return _equal_at(*logarithms, point, real_only=True)
+            first, second = (("mul", power, ("call", "ln", base)) for _, base, power in (gold, answer))
+            return _equal_at(first, second, point, real_only=True)
         return None
     with mpmath.workdps(digits + EXTRA_DIGITS):
         if fine[0] == fine[1]:

@@ -110,8 +110,9 @@ def read(text: str, depth: int = 0) -> Node:
         return _joined(text, parts, depth)
     if len(parts := split_top(text, (r"\cup",))) > 1:
         nodes = tuple(read(part, depth + 1) for part in parts)
-        if all(isinstance(node, Group) and node.kind == "set" for node in nodes):
-            return Group("set", tuple(item for node in nodes for item in node.items))
+        sets = [node for node in nodes if isinstance(node, Group) and node.kind == "set"]
+        if len(sets) == len(nodes):
+            return Group("set", tuple(item for one in sets for item in one.items))
         return Union(nodes)
     if len(parts := split_top(text, (r"\setminus",))) == 2:
         return Difference(*(read(part, depth + 1) for part in parts))
@@ -221,8 +222,9 @@ def _set(inner: str, depth: int) -> Node:
     if len(builder) == 2 and _BUILDER.fullmatch(builder[0].strip()) and _CONDITION.search(builder[1]):
         return read(builder[1], depth + 1)
     node = read(inner, depth + 1) if inner.strip() else Group("set", ())
-    flat = isinstance(node, Group) and node.kind in ("list", "set") and (node.items or not inner.strip())
-    return Group("set", node.items if flat else (node,))  # {{}} is not {}
+    if isinstance(node, Group) and node.kind in ("list", "set") and (node.items or not inner.strip()):
+        return Group("set", node.items)
+    return Group("set", (node,))  # {{}} is not {}
 
 
 def _closes_at_end(text: str) -> bool:
