@@ -41,14 +41,7 @@ class Update:
     def __init__(self, work: workloads.Update):
         self.work, self.step = work, 0
         model = random_model(work.shape)
-        self.config = GrpoConfig(
-            prompts_per_step=work.num_prompts,
-            group_size=work.num_samples,
-            num_minibatches=1,
-            kl_coef=0.001 if work.with_rollout else 0.0,
-            remat="full" if work.remat else "none",
-            logprob_chunk_tokens=256 if work.remat else 512,  # a chunk of W4's logits is 0.6 MB a token
-        )
+        self.config = grpo_config(work)
         self.architecture, dtype = model.architecture, jnp.dtype(work.dtype)
         self.programs = update.build(self.architecture, self.config, OptimizerConfig(), compute_dtype=dtype)
         self.reference = jax.tree.map(jnp.copy, model.params) if work.with_rollout else None
@@ -96,9 +89,27 @@ class Update:
         return self.rng.integers(3, self.work.shape.vocab_size, shape, dtype=np.int32)
 
 
+def grpo_config(work: workloads.Rollout | workloads.Update) -> GrpoConfig:
+    """Of a workload's one step; a rollout's has no update, and no reference."""
+    is_update = isinstance(work, workloads.Update)
+    return GrpoConfig(
+        prompts_per_step=work.num_prompts,
+        group_size=work.num_samples,
+        num_minibatches=1,
+        kl_coef=0.001 if is_update and work.with_rollout else 0.0,
+        remat="full" if is_update and work.remat else "none",
+        logprob_chunk_tokens=256 if is_update and work.remat else 512,  # a chunk of W4's logits is 0.6 MB a token
+    )
+
+
 def random_model(shape: workloads.Shape) -> Model:
     """Random weights: speed does not depend on their values."""
-    architecture = Architecture(
+    made = architecture(shape)
+    return Model(made, jax.jit(decoder.init_params, static_argnums=(0, 1))(made, 0))
+
+
+def architecture(shape: workloads.Shape) -> Architecture:
+    return Architecture(
         model_type="qwen2",
         vocab_size=shape.vocab_size,
         hidden_size=shape.hidden_size,
@@ -112,4 +123,3 @@ def random_model(shape: workloads.Shape) -> Model:
         qkv_bias=True,
         tie_embeddings=True,
     )
-    return Model(architecture, jax.jit(decoder.init_params, static_argnums=(0, 1))(architecture, 0))

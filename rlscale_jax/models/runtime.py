@@ -34,12 +34,18 @@ def _limits() -> dict[str, int]:
     return {"heartbeat_timeout_seconds": _HEARTBEAT_SECS, "shutdown_timeout_seconds": _SHUTDOWN_SECS}
 
 
+def cache_directory() -> pathlib.Path | None:
+    """Where compiled programs are kept, None for nowhere (RLSCALE_CACHE_DIR=off)."""
+    place = os.environ.get("RLSCALE_CACHE_DIR", str(pathlib.Path.home() / ".cache" / "rlscale_jax"))
+    return None if place == "off" else pathlib.Path(place)
+
+
 def _compilation_cache() -> None:
     """Compiled programs are kept on disk, so that a second start (or another size's same shape) compiles nothing."""
-    place = os.environ.get("RLSCALE_CACHE_DIR", str(pathlib.Path.home() / ".cache" / "rlscale_jax"))
-    if place == "off":
+    place = cache_directory()
+    if place is None:
         return
-    jax.config.update("jax_compilation_cache_dir", place)
+    jax.config.update("jax_compilation_cache_dir", str(place))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
 

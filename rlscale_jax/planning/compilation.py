@@ -1,12 +1,15 @@
-"""Compiles a program ahead of time and reads what the compiler knows: memory on a device, collectives, or no fit."""
+"""Compiles a program ahead of time and reads what the compiler knows: memory on a device, collectives, or no fit.
+
+What was learnt of a program is kept (`memo`): compiling one of a large model takes minutes.
+"""
 
 import dataclasses
 import re
 import time
+from typing import Any
 
-from rlscale_jax.planning import collectives, flops
+from rlscale_jax.planning import collectives, flops, memo
 from rlscale_jax.planning.programs import Program
-from rlscale_jax.planning.topologies import GIB
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -30,25 +33,43 @@ class Compiled:
     name: str
     memory: Memory | None
     over: str
-    compile_secs: float
+    compile_secs: float  # when it was compiled
     flops: float  # of all devices, one run
     traffic: tuple[collectives.Traffic, ...]
 
 
 def compile_program(program: Program) -> Compiled:
-    """Traces, counts, lowers and compiles. A program that does not fit is a result, not an error."""
+    """Traces, counts, lowers and compiles, or finds the result of an earlier time.
+
+    A program that does not fit is a result, not an error.
+    """
     begin = time.perf_counter()
     traced = program.trace()
     work = flops.count(traced.jaxpr, loop_steps=program.loop_steps)
     lowered = traced.lower(lowering_platforms=(program.mesh.devices.flat[0].platform,))
+    kept = memo.place(program, lowered.as_text())
+    found = memo.read(kept)
+    if not found:
+        found = _compile(program, lowered)
+        found["compile_secs"] = time.perf_counter() - begin
+        memo.write(kept, found)
+    return Compiled(
+        name=program.name,
+        memory=Memory(**found["memory"]) if found["memory"] else None,
+        over=found["over"],
+        compile_secs=found["compile_secs"],
+        flops=work,
+        traffic=tuple(collectives.Traffic(**one) for one in found["traffic"]),
+    )
+
+
+def _compile(program: Program, lowered: Any) -> dict[str, Any]:
     try:
         compiled = lowered.compile()
     except Exception as error:  # XLA's type for this is private; anything but memory is raised again
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
-        secs = time.perf_counter() - begin
-        over = _over(str(error))
-        return Compiled(name=program.name, memory=None, over=over, compile_secs=secs, flops=work, traffic=())
+        return {"memory": None, "over": _over(str(error)), "traffic": []}
     stats = compiled.memory_analysis()
     memory = Memory(
         arguments=stats.argument_size_in_bytes,
@@ -57,14 +78,10 @@ def compile_program(program: Program) -> Compiled:
         code=stats.generated_code_size_in_bytes,
     )
     traffic = collectives.read(compiled.as_text(), program.mesh, loop_steps=program.loop_steps)
-    secs = time.perf_counter() - begin
-    return Compiled(name=program.name, memory=memory, over="", compile_secs=secs, flops=work, traffic=traffic)
+    found = {"memory": dataclasses.asdict(memory), "over": ""}
+    return found | {"traffic": [dataclasses.asdict(one) for one in traffic]}
 
 
 def _over(message: str) -> str:
     found = re.search(r"\(([\d.]+[KMGT])\) exceeds available HBM \(([\d.]+[KMGT])\)", message)
     return f"needs {found[1]}iB of {found[2]}iB" if found else message.splitlines()[0][:200]
-
-
-def gib(size: float) -> float:
-    return size / GIB

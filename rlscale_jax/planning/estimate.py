@@ -6,7 +6,7 @@ for full lengths (every completion at the limit: the longest an iteration can ta
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 
 from rlscale_jax.experiment.config import Experiment
 from rlscale_jax.models import Architecture
@@ -62,7 +62,11 @@ class Plan:
 
     @property
     def fits(self) -> bool:
-        return all(not m.over and m.total <= self.pod.chip.hbm_bytes for m in self.moments)
+        return all(self.holds(moment) for moment in self.moments)
+
+    def holds(self, moment: Moment) -> bool:
+        """Whether a moment fits a chip."""
+        return not moment.over and moment.total <= self.pod.chip.hbm_bytes
 
     @property
     def peak(self) -> Moment:
@@ -129,26 +133,45 @@ def plan(
     compiler: Callable[[Program], Compiled] = compile_program,
 ) -> Plan:
     """Compiles every program of an iteration and puts together what they take."""
-    moves = memory_traffic.of_programs(experiment, architecture, layout)
-    moments = []
-    for program in all_programs(experiment, architecture, layout):
-        progress(program.name)
-        compiled = compiler(program)
-        cost = roofline.cost(pod, flops=compiled.flops, memory_bytes=moves[program.name], traffic=compiled.traffic)
-        moments.append(_moment(program, compiled, cost))
-    return Plan(
+    empty = Plan(
         experiment=experiment,
         architecture=architecture,
         pod=pod,
         layout=layout,
-        moments=tuple(moments),
+        moments=(),
         assumptions=assumptions,
     )
+    return dataclasses.replace(empty, moments=tuple(_moments(empty, compiler, progress)))
+
+
+def refined(guess: Plan, compiler: Callable[[Program], Compiled], *, progress: Callable[[str], None]) -> Plan:
+    """A guessed plan with its programs compiled, the fullest first; what is left of the guess when one does not fit
+    stays a guess, as it decides nothing any more."""
+    order = [m.name for m in sorted(guess.moments, key=lambda moment: -moment.total)]
+    moments = {moment.name: moment for moment in guess.moments}
+    for moment in _moments(guess, compiler, progress, order=order):
+        moments[moment.name] = moment
+        if not guess.holds(moment):
+            break
+    return dataclasses.replace(guess, moments=tuple(moments.values()))
+
+
+def _moments(
+    plan: Plan, compiler: Callable[[Program], Compiled], progress: Callable[[str], None], *, order: Sequence[str] = ()
+) -> Iterator[Moment]:
+    """The moments of a plan's programs, compiled one by one as they are asked for."""
+    moves = memory_traffic.of_programs(plan.experiment, plan.architecture, plan.layout)
+    made = {program.name: program for program in all_programs(plan.experiment, plan.architecture, plan.layout)}
+    for name in order or made:
+        progress(name)
+        compiled = compiler(made[name])
+        cost = roofline.cost(plan.pod, flops=compiled.flops, memory_bytes=moves[name], traffic=compiled.traffic)
+        yield _moment(made[name], compiled, cost)
 
 
 def all_programs(experiment: Experiment, architecture: Architecture, layout: Layout) -> list[Program]:
     return [
-        programs.resharding(experiment, architecture, layout),
+        *programs.resharding(experiment, architecture, layout),
         *programs.sampling(experiment, architecture, layout),
         *programs.training(experiment, architecture, layout),
     ]
@@ -175,14 +198,15 @@ def _moment(program: Program, compiled: Compiled, cost: roofline.Cost) -> Moment
 def _phases(plan: Plan) -> dict[str, float]:
     experiment = plan.experiment
     trained, decoded = fills(experiment, plan.assumptions)
-    full = {moment.name: moment.runs * moment.cost.expected(plan.assumptions.efficiency) for moment in plan.moments}
+    efficiency = plan.assumptions.efficiency
+    full = {m.name: m.runs * m.cost.expected(efficiency, decodes=m.name == "segment") for m in plan.moments}
     decode = decoded * (full["segment"] + full["fold"])
     waves = experiment.grpo.prompts_per_step * experiment.grpo.group_size / plan.layout.wave_sequences
     problems = plan.assumptions.evaluation_problems
     evaluation = full["prefill"] * problems / experiment.grpo.prompts_per_step
     evaluation += decode / waves * _evaluation_waves(plan, problems)
     return {
-        "reshard": full["reshard"],
+        "reshard": full["reshard"] + full["reshard ends"],
         "prefill": full["prefill"],
         "decode": decode,
         "logprobs": trained * full["logprobs"],

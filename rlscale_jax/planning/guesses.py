@@ -32,7 +32,7 @@ def compiler(experiment: Experiment, architecture: Architecture, layout: Layout)
     def guess(program: Program) -> Compiled:
         memory = Memory(
             arguments=shapes.device_bytes(program.args),
-            new_outputs=_new_outputs(program),
+            new_outputs=_new_outputs(program, experiment, architecture, layout),
             temporaries=int(_temporaries(program.name, experiment, architecture, layout)),
             code=0,
         )
@@ -84,13 +84,15 @@ def _temporaries(name: str, experiment: Experiment, architecture: Architecture, 
     return 0.0
 
 
-def _new_outputs(program: Program) -> int:
+def _new_outputs(program: Program, experiment: Experiment, architecture: Architecture, layout: Layout) -> int:
     """Of programs whose result is new and large."""
     if program.name == "fold":
         return shapes.device_bytes(program.args[0])
-    if program.name == "reshard":
-        return program.named["weights"] // 2
-    return 0
+    if program.name not in ("reshard", "reshard ends"):
+        return 0
+    target = shapes.sampler_params(architecture, layout.mesh, np.dtype(experiment.model.compute_dtype))
+    layers = shapes.device_bytes(target["layers"])
+    return layers // architecture.num_layers if program.name == "reshard" else shapes.device_bytes(target) - layers
 
 
 def _traffic(name: str, experiment: Experiment, architecture: Architecture, layout: Layout) -> tuple[Traffic, ...]:

@@ -27,12 +27,14 @@ def of_programs(experiment: Experiment, architecture: Architecture, plan: Layout
     step = decode_bytes(experiment, architecture, plan, num_rows=wave, num_prompts=groups)
     apply = 7 * state  # weights, two moments: read and written; the gradient read
     update = 4 * forward + 2 * state
+    layers = architecture.num_nonembedding_params / architecture.num_params  # share of the weights
     return {
         "logprobs": forward,
         "accumulate": update,
         "apply": apply,
         "step": update + apply,
-        "reshard": state + decoding,
+        "reshard": (state + decoding) * layers / architecture.num_layers,
+        "reshard ends": (state + decoding) * (1 - layers),
         "prefill": decoding + _prefill_activations(experiment, architecture, plan),
         "segment": SEGMENT_STEPS * step,
         "fold": 2 * history / architecture.num_layers,

@@ -211,20 +211,32 @@ def resident(experiment: Experiment, architecture: Architecture, plan: Layout) -
     return held | ({"reference": shapes.device_bytes(reference)} if experiment.grpo.kl_coef > 0 else {})
 
 
-def resharding(experiment: Experiment, architecture: Architecture, plan: Layout) -> Program:
-    """The trainer's weights cast and moved to where the sampler wants them."""
+def resharding(experiment: Experiment, architecture: Architecture, plan: Layout) -> list[Program]:
+    """The trainer's weights cast and moved to where the sampler wants them: layer by layer, then what is no layer."""
+    compute = jnp.dtype(experiment.model.compute_dtype)
     master = shapes.params(architecture, plan.mesh, jnp.dtype(experiment.model.param_dtype))
+    target = shapes.sampler_params(architecture, plan.mesh, compute)
     held = resident(experiment, architecture, plan)
-    return Program(
-        name="reshard",
-        function=sampler.lay_out,
-        args=(master,),
-        static={"dtype": jnp.dtype(experiment.model.compute_dtype)},
-        mesh=plan.mesh,
-        runs=1,
-        named={"weights": held.pop("weights")},
-        held=held,
-    )
+    weights = {"weights": held.pop("weights")}
+    ends = {name: part for name, part in master.items() if name != "layers"}
+    index = shapes.replicated(jax.ShapeDtypeStruct((), jnp.int32), plan.mesh)
+    of = functools.partial(Program, mesh=plan.mesh, static={"dtype": compute}, named=weights)
+    return [
+        of(
+            name="reshard",
+            function=sampler.lay_out_layer,
+            args=(master["layers"], index),
+            runs=architecture.num_layers,
+            held=held | {"sampler weights": shapes.device_bytes(target["layers"][1:])},
+        ),
+        of(
+            name="reshard ends",
+            function=sampler.lay_out_arrays,
+            args=(ends,),
+            runs=1,
+            held=held | {"sampler weights": shapes.device_bytes(target["layers"])},
+        ),
+    ]
 
 
 def _is_tpu(mesh: Mesh) -> bool:

@@ -13,10 +13,13 @@ from rlscale_jax.planning.topologies import Slice
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Efficiency:
-    """Shares of peak. The defaults are assumptions within what is published: MaxText trains Llama 2 70B at 65 % MFU
-    on v5p and Llama 3.1 8B at 45 % on v6e; streaming kernels reach about 80 % of a TPU's memory bandwidth."""
+    """Shares of peak that programs reach. The defaults are assumptions about TPUs, none measured here, within what is
+    published: MaxText trains Llama 2 70B at 65 % MFU on v5p and Llama 3.1 8B at 45 % on v6e; streaming kernels reach
+    about 80 % of memory bandwidth, attention to a cache by plain matrix products a quarter to a half of a decode
+    step's bound. `benchmarks.prediction` measures a CPU's."""
 
-    arithmetic: float = 0.6
+    arithmetic: float = 0.6  # of passes over many tokens
+    decode: float = 0.5  # of a decode step, by arithmetic or memory
     memory: float = 0.8
     links: float = 0.8
 
@@ -37,10 +40,10 @@ class Cost:
     def roofline(self) -> float:
         return max(self.arithmetic, self.memory, self.links)
 
-    def expected(self, efficiency: Efficiency) -> float:
+    def expected(self, efficiency: Efficiency, *, decodes: bool = False) -> float:
         """Arithmetic and memory traffic overlap; of links, what is longer than them stays visible."""
-        work = max(self.arithmetic / efficiency.arithmetic, self.memory / efficiency.memory)
-        return max(work, self.links / efficiency.links)
+        shares = (efficiency.decode,) * 2 if decodes else (efficiency.arithmetic, efficiency.memory)
+        return max(self.arithmetic / shares[0], self.memory / shares[1], self.links / efficiency.links)
 
 
 def cost(pod: Slice, *, flops: float, memory_bytes: float, traffic: tuple[Traffic, ...]) -> Cost:

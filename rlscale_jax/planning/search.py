@@ -67,9 +67,7 @@ def search(
         progress(candidate.name)
         plan = candidate.first
         if compiler:
-            plan = estimate.plan(
-                candidate.experiment, architecture, pod, candidate.layout, assumptions, compiler=compiler
-            )
+            plan = estimate.refined(plan, compiler, progress=progress)
         found.append((candidate, plan))
         fitting += plan.fits
         if fitting > runners_up or len(found) == MOST_COMPILED:

@@ -131,6 +131,6 @@ def _notes(request: Request) -> list[str]:
     return [
         f"Compiled by libtpu {libtpu.version()}, jax {jax.__version__}.",
         f"Expected is the roofline over assumed shares of peak: arithmetic {share.arithmetic:.0%}, "
-        f"memory {share.memory:.0%}, links {share.links:.0%}.",
+        f"memory {share.memory:.0%}, links {share.links:.0%}, decode steps {share.decode:.0%}.",
         lengths,
     ]

@@ -31,12 +31,14 @@ def replicated(tree: Any, mesh: Mesh) -> Any:
     return jax.tree.map(lambda a: array(a.shape, a.dtype, NamedSharding(mesh, P())), tree)
 
 
+@functools.cache  # a search asks again and again
 def params(architecture: Architecture, mesh: Mesh, dtype: Any) -> decoder.Params:
     """Stacked parameters as training holds them."""
     places = sharding.param_shardings(architecture, mesh)
     return jax.tree.map(lambda a, s: array(a.shape, dtype, s), decoder.abstract_params(architecture), places)
 
 
+@functools.cache
 def sampler_params(architecture: Architecture, mesh: Mesh, dtype: Any) -> decoder.Params:
     """Parameters as `sampler.programs.lay_out` gives them: a list of layers, whole along `embed`."""
     stacked = bare(params(architecture, mesh, dtype))
@@ -128,6 +130,7 @@ def layer_cache(architecture: Architecture, mesh: Mesh, num_rows: int, slots: in
     return jax.tree.map(place, jax.eval_shape(empty))
 
 
+@functools.cache
 def cache(architecture: Architecture, mesh: Mesh, num_rows: int, slots: int, dtype: Any) -> list[KeysValues]:
     """Every layer's."""
     return [layer_cache(architecture, mesh, num_rows, slots, dtype)] * architecture.num_layers

@@ -7,6 +7,7 @@ cloud.google.com; memory limits are the compiler's own (its out-of-memory messag
 """
 
 import dataclasses
+import functools
 import itertools
 import math
 import re
@@ -101,8 +102,7 @@ CHIPS = {
 
 _FLAT_SHAPES = ((1, 1), (2, 2), (2, 4), (4, 4), (4, 8), (8, 8), (8, 16), (16, 16))
 _SMALL_SHAPES = ((2, 2, 1), (2, 2, 2), (2, 2, 4), (2, 4, 4))
-_CUBE = 4  # larger three-dimensional slices are made of 4x4x4 cubes
-_MAX_SIDE = 24
+_CUBE = 4  # larger three-dimensional slices are made of 4x4x4 cubes: of any number of them, a prime one as a long row
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,12 +146,15 @@ def shapes(chip: Chip) -> list[tuple[int, ...]]:
     """Every shape sold of a chip, by size; of several with the same number of chips the most compact."""
     if chip.torus_dims == 2:
         return list(_FLAT_SHAPES)
-    sides = range(_CUBE, _MAX_SIDE + 1, _CUBE)
-    compact: dict[int, tuple[int, ...]] = {}
-    for shape in sorted(itertools.combinations_with_replacement(sides, 3), key=sum):
-        if math.prod(shape) <= chip.max_chips:
-            compact.setdefault(math.prod(shape), shape)
-    return [*_SMALL_SHAPES, *(compact[size] for size in sorted(compact))]
+    return [*_SMALL_SHAPES, *(_of_cubes(number) for number in range(1, chip.max_chips // _CUBE**3 + 1))]
+
+
+@functools.cache
+def _of_cubes(number: int) -> tuple[int, ...]:
+    """The most compact shape of a number of cubes."""
+    sides = [side for side in range(1, number + 1) if number % side == 0]
+    triples = ((a, b, number // (a * b)) for a in sides for b in sides if number % (a * b) == 0)
+    return tuple(_CUBE * side for side in min((sorted(triple) for triple in triples), key=sum))
 
 
 def parse(name: str) -> Slice:

@@ -44,16 +44,41 @@ class Written(NamedTuple):
     num_steps: jax.Array  # [B] int32
 
 
-@functools.partial(jax.jit, static_argnames="dtype")
 def lay_out(params: decoder.Params, *, dtype: jnp.dtype) -> decoder.Params:
     """Parameters for decoding: cast, one dict a layer, whole along `embed` (a step cannot wait for weights of other
-    devices) and split over `tensor`. Once per policy version."""
+    devices) and split over `tensor`. Once per policy version.
 
+    Stacked layers are moved one by one: in one program all would be gathered before the first is in its place, which
+    takes the weights' memory twice.
+    """
+    layers = params["layers"]
+    if not isinstance(layers, list):
+        num_layers = layers["attn_norm"]["scale"].shape[0]
+        layers = [lay_out_layer(layers, np.int32(index), dtype=dtype) for index in range(num_layers)]
+    else:
+        layers = lay_out_arrays(layers, dtype=dtype)
+    rest = {name: part for name, part in params.items() if name != "layers"}
+    return {**lay_out_arrays(rest, dtype=dtype), "layers": layers}
+
+
+@functools.partial(jax.jit, static_argnames="dtype")
+def lay_out_layer(layers: decoder.Params, index: Values, *, dtype: jnp.dtype) -> decoder.Params:
+    """One layer of stacked ones, in its own place."""
+    return _placed(jax.tree.map(lambda a: a[index], layers), dtype)
+
+
+@functools.partial(jax.jit, static_argnames="dtype")
+def lay_out_arrays(params: decoder.Params, *, dtype: jnp.dtype) -> decoder.Params:
+    """Parameters that are not stacked: embedding, last norm, LM head."""
+    return _placed(params, dtype)
+
+
+def _placed(params: decoder.Params, dtype: jnp.dtype) -> decoder.Params:
     def place(path, array):
         axes = sharding.PARAM_AXES["/".join(key.key for key in path[-2:])]
         return mesh.constrain(array.astype(dtype), *(None if axis == "embed" else axis for axis in axes))
 
-    return jax.tree.map_with_path(place, decoder.unstack(params))
+    return jax.tree.map_with_path(place, params)
 
 
 @jax.jit

@@ -17,7 +17,7 @@ POD = topologies.parse("v5e:2x4")
 
 def test_memory_at_each_moment(compiled_plan, architecture):
     moments = {moment.name: moment for moment in compiled_plan.moments}
-    assert set(moments) == {"reshard", "prefill", "segment", "fold", "logprobs", "step"}
+    assert set(moments) == {"reshard", "reshard ends", "prefill", "segment", "fold", "logprobs", "step"}
     share = architecture.num_params * 4 / 8
     for name, moment in moments.items():  # weights and moments are held or passed at every moment
         assert moment.parts["weights"] == pytest.approx(share, rel=0.02), name
