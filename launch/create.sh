@@ -20,14 +20,14 @@ remove() {
 }
 
 give_up() { # leaves nothing behind
-  [[ $dry_run || $(state) == NONE ]] || remove
+  [[ $dry_run || $(state) == NONE ]] || remove || die 4 "$name: $1, and the request could not be removed: launch/delete.sh"
   die 3 "$name ($accelerator in $zone): $1; nothing was left. Ask for quota, or try another zone or --spot"
 }
 
 check_size() { # a slice of the same name must be the slice that is asked for
   local found
   found=$(gcloud compute tpus queued-resources describe "$name" "${where[@]}" \
-    "--format=value(tpu.nodeSpec[0].node.acceleratorType)")
+    "--format=value(tpu.nodeSpec[0].node.acceleratorType)") || return 1
   [[ ${found##*/} == "$accelerator" ]] || die 2 "$name exists as ${found##*/}, not $accelerator; use another NAME"
 }
 
@@ -38,14 +38,18 @@ wait_for_slice() {
       ((++misses < tries)) || die 4 "the state of $name cannot be read; it is as it was"
       sleep "$poll_secs" && continue
     fi
-    misses=0
     case $found in
-      ACTIVE) check_size && echo "$name is ready: $topology, $num_hosts hosts" && return ;;
+      ACTIVE)
+        if check_size; then echo "$name is ready: $topology, $num_hosts hosts" && return; fi
+        ((++misses < tries)) || die 4 "the size of $name cannot be read; it is as it was"
+        sleep "$poll_secs" && continue
+        ;;
       NONE) request && requested=1 ;;
       SUSPENDED) remove ;;
       FAILED) if [[ $requested ]]; then give_up "the request failed"; else remove; fi ;;
       *) echo "$name: $found" && sleep "$poll_secs" ;;
     esac
+    misses=0
   done
 }
 
@@ -53,4 +57,5 @@ parse_options "$@"
 need topology zone
 slice_facts
 place
+trap 'die 4 "interrupted; $name may be granted later and then costs money: start again, or launch/delete.sh"' INT TERM
 if [[ $dry_run ]]; then request; else wait_for_slice; fi

@@ -14,10 +14,10 @@ if [[ $dry_run ]]; then
   exit
 fi
 for ((attempt = 1; attempt <= 20; attempt++)); do
-  found=$(state)
+  found=$(state) || found=UNREADABLE
   case $found in
     NONE) echo "$name is gone" && exit 0 ;;
-    DELETING) ;;
+    DELETING | UNREADABLE) ;;
     *) "${delete[@]}" || echo "$name: $found; asking again" >&2 ;;
   esac
   sleep "$poll_secs"

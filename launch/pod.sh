@@ -30,7 +30,10 @@ parse_options() {
       --help | -h) usage && exit 0 ;;
       --dry-run) dry_run=1 ;;
       --keep) keep=1 ;;
-      --spot | --reserved) tier=("$1") ;;
+      --spot | --reserved)
+        [[ ${tier[0]-$1} == "$1" ]] || die 2 "give --spot or --reserved, not both"
+        tier=("$1")
+        ;;
       --topology=* | --zone=* | --project=* | --config=* | --workdir=* | --run=* | --runs=* | --slices=* | --image=* | --queue=* | --commit=*)
         local option=${1%%=*}
         printf -v "${option#--}" '%s' "${1#*=}"
@@ -45,6 +48,7 @@ parse_options() {
     esac
     shift
   done
+  [[ $max_failures =~ ^[0-9]+$ ]] || die 2 "--max-failures=$max_failures: give a number"
   [[ ${run:-run} =~ ^[a-zA-Z0-9._-]+$ ]] || die 2 "--run=$run: give letters, digits, dots and dashes"
   [[ $name =~ ^[a-z]([a-z0-9-]{0,50}[a-z0-9])?$ ]] || die 2 "NAME '$name': give lower-case letters, digits and dashes"
 }

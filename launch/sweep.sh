@@ -7,7 +7,8 @@
 #
 # A line of the file is a run: its name, its --config, further flags; # begins a comment. Slices are NAME-1, NAME-2, ...
 # and are given back at the end. Records lie in WORKDIR/runs, as a study's. A second start skips finished runs and
-# resumes the others. Status 4: some runs failed (they are listed).
+# resumes the others. Status 4: some runs failed, or a slice could not be given back; 3: no slice for some runs (each is
+# listed).
 
 source "$(dirname "$0")/pod.sh"
 
@@ -36,14 +37,40 @@ one_run() { # one_run SLICE RUN --config=... FLAG...
     ${flags[@]+"${flags[@]}"} ${train_flags[@]+"${train_flags[@]}"}
 }
 
-serve() { # one slice: claims runs until none is left, then is given back
-  local slice=$1 index words
+claim() { # prints the first run that no slice has taken, and takes it
+  local index
   for index in "${!lines[@]}"; do
-    mkdir "$claims/$index" 2>/dev/null || continue
-    read -ra words <<<"${lines[index]}"
-    one_run "$slice" "${words[@]}" </dev/null || echo "${words[0]}" >>"$claims/failed"
+    if mkdir "$claims/$index" 2>/dev/null; then echo "$index" && return; fi
   done
-  "$here/delete.sh" "$slice" "${where[@]}" ${dry_run:+--dry-run}
+  return 1
+}
+
+serve() { # one slice: claims runs until none is left, then is given back; without quota it leaves them to the others
+  local slice=$1 index words status
+  while index=$(claim); do
+    read -ra words <<<"${lines[index]}"
+    status=0
+    one_run "$slice" "${words[@]}" </dev/null || status=$?
+    if ((status == 3)); then
+      rmdir "$claims/$index"
+      break
+    fi
+    ((status == 0)) || echo "${words[0]}" >>"$claims/failed"
+  done
+  "$here/delete.sh" "$slice" "${where[@]}" ${dry_run:+--dry-run} || echo "$slice" >>"$claims/left"
+}
+
+conclude() { # says what is not as it should be
+  local index words status=0
+  while index=$(claim); do
+    read -ra words <<<"${lines[index]}"
+    echo "${words[0]}" >>"$claims/refused"
+  done
+  [[ ! -e $claims/left ]] || { status=4 && echo "not given back, may cost money: $(paste -sd' ' "$claims/left")" >&2; }
+  [[ ! -e $claims/failed ]] || { status=4 && echo "failed: $(paste -sd' ' "$claims/failed")" >&2; }
+  [[ ! -e $claims/refused ]] || { status=${status/0/3} && echo "no slice for: $(paste -sd' ' "$claims/refused")" >&2; }
+  ((status == 0)) || die "$status" "start again to resume what is not done"
+  echo "$name: all ${#lines[@]} runs are done"
 }
 
 interrupted() { # each job is a process group of its own (set -m): its supervisor and that one's children end with it
@@ -71,5 +98,4 @@ for ((number = 1; number <= slices && number <= ${#lines[@]}; number++)); do
   serve "$name-$number" &
 done
 wait
-[[ ! -e $claims/failed ]] || die 4 "failed: $(paste -sd' ' "$claims/failed"); start again to resume them"
-echo "$name: all ${#lines[@]} runs are done"
+conclude

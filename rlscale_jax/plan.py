@@ -49,8 +49,10 @@ def main(_) -> None:
         mean_prompt_tokens=MEAN_PROMPT.value,
         mean_completion_tokens=MEAN_COMPLETION.value,
         price_per_chip_hour=PRICE.value,
+        json_file=JSON.value,
+        html_file=HTML.value,
     )
-    if not session.run(request, json_file=JSON.value, html_file=HTML.value):
+    if not session.run(request):
         sys.exit(1)
 
 

@@ -30,6 +30,9 @@ def plan(*args: str, timeout: float = 600) -> subprocess.CompletedProcess:
         ([f"{QWEN}:9b", "--topology=h100:8"], "0.5b"),
         ([f"{QWEN}:7b", "--topology=h100:8", "--config.mesh.tensor=3"], "devices"),
         ([f"{QWEN}:7b", "--topology=h100:8", "--architecture=nowhere.json"], "nowhere.json"),
+        ([f"{QWEN}:7b", "--topology=h100:8", "--mean_completion_tokens=5000"], "4096"),
+        ([f"{QWEN}:7b", "--topology=h100:8", "--price_per_chip_hour=-1"], "0 or more"),
+        ([f"{QWEN}:7b", "--topology=h100:8", "--json=nowhere/p.json"], "directory"),
     ],
 )
 def test_refusals_are_one_clear_line(args, part):

@@ -41,7 +41,8 @@ class Moment:
     runs: float
     compile_secs: float
     cost: roofline.Cost
-    flops: float
+    flops: float  # of all chips, one run
+    memory_bytes: float  # that one run moves between a chip and its memory
     traffic: tuple
 
     @property
@@ -165,8 +166,7 @@ def _moments(
     for name in order or made:
         progress(name)
         compiled = compiler(made[name])
-        cost = roofline.cost(plan.pod, flops=compiled.flops, memory_bytes=moves[name], traffic=compiled.traffic)
-        yield _moment(made[name], compiled, cost)
+        yield _moment(plan.pod, made[name], compiled, moves[name])
 
 
 def all_programs(experiment: Experiment, architecture: Architecture, layout: Layout) -> list[Program]:
@@ -177,7 +177,7 @@ def all_programs(experiment: Experiment, architecture: Architecture, layout: Lay
     ]
 
 
-def _moment(program: Program, compiled: Compiled, cost: roofline.Cost) -> Moment:
+def _moment(pod: Slice, program: Program, compiled: Compiled, moved: float) -> Moment:
     parts = program.held | program.named
     if compiled.memory:
         parts["other arguments"] = max(0, compiled.memory.arguments - sum(program.named.values()))
@@ -189,8 +189,9 @@ def _moment(program: Program, compiled: Compiled, cost: roofline.Cost) -> Moment
         over=compiled.over,
         runs=program.runs,
         compile_secs=compiled.compile_secs,
-        cost=cost,
+        cost=roofline.cost(pod, flops=compiled.flops, memory_bytes=moved, traffic=compiled.traffic),
         flops=compiled.flops,
+        memory_bytes=moved,
         traffic=compiled.traffic,
     )
 

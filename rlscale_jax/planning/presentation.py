@@ -42,13 +42,15 @@ def moments(plan: Plan) -> Rows:
 
 
 def times(plan: Plan) -> Rows:
-    """One run of each program at the roofline."""
-    header = ["program", "TFLOP a chip", "arithmetic s", "memory s", "links s", "bound by"]
+    """One run of each program at the roofline: FLOPs and bytes of a chip, and the seconds that they take."""
+    header = ["program", "TFLOP a chip", "memory GB", "links GB", "arithmetic s", "memory s", "links s", "bound by"]
     chips = plan.pod.num_chips
     rows = [
         [
             m.name,
             f"{m.flops / chips / 1e12:.3g}",
+            f"{m.memory_bytes / 1e9:.3g}",
+            f"{sum(one.bytes_sent for one in m.traffic) / 1e9:.3g}",
             *(f"{secs:.3g}" for secs in (m.cost.arithmetic, m.cost.memory, m.cost.links)),
             m.cost.bound_by,
         ]
@@ -149,6 +151,7 @@ def _moment(moment: Moment) -> dict[str, Any]:
         "total_bytes": moment.total,
         "compile_secs": moment.compile_secs,
         "flops": moment.flops,
+        "memory_bytes": moment.memory_bytes,
         "roofline_secs": dataclasses.asdict(moment.cost),
         "bound_by": moment.cost.bound_by,
         "collectives": [dataclasses.asdict(one) for one in moment.traffic],

@@ -29,6 +29,24 @@ class Request:
     mean_prompt_tokens: int
     mean_completion_tokens: int
     price_per_chip_hour: float
+    json_file: str = ""
+    html_file: str = ""
+
+    def check(self) -> None:
+        """Raises ValueError for what would only be found out after the compiler's minutes."""
+        limits = {
+            "mean_prompt_tokens": (self.mean_prompt_tokens, self.experiment.data.max_prompt_tokens),
+            "mean_completion_tokens": (self.mean_completion_tokens, self.experiment.sampling.max_new_tokens),
+        }
+        for name, (value, limit) in limits.items():
+            if not 0 <= value <= limit:
+                raise ValueError(f"--{name}={value}: give 0 (the limit) to {limit}, the config's limit")
+        if not 0 <= self.price_per_chip_hour < float("inf"):
+            raise ValueError(f"--price_per_chip_hour={self.price_per_chip_hour}: give 0 or more")
+        for name, file in {"json": self.json_file, "html": self.html_file}.items():
+            path = pathlib.Path(file)
+            if file and "://" not in file and (path.is_dir() or not path.parent.is_dir()):
+                raise ValueError(f"--{name}={file}: give a file in a directory that exists")
 
     @property
     def assumptions(self) -> Assumptions:
@@ -39,12 +57,13 @@ class Request:
         )
 
 
-def run(request: Request, *, json_file: str, html_file: str) -> bool:
+def run(request: Request) -> bool:
     """Plans, prints, writes; whether the (best) plan fits.
 
     Raises:
-      ValueError: no architecture, a mesh that cannot be, or no libtpu.
+      ValueError: flags out of range, no architecture, a mesh that cannot be, or no libtpu.
     """
+    request.check()
     notes = _notes(request)
     architecture = read_architecture(request)
     tried = _plans(request, architecture)
@@ -54,6 +73,7 @@ def run(request: Request, *, json_file: str, html_file: str) -> bool:
         presentation.phases(best),
         presentation.moments(best),
         presentation.times(best),
+        presentation.transfers(best),
     )
     print("\n\n".join(presentation.text(rows) for rows in parts))
     for name, plan in tried[1:6]:
@@ -61,11 +81,11 @@ def run(request: Request, *, json_file: str, html_file: str) -> bool:
             f"\nalso tried: {name}: {'fits' if plan.fits else 'does not fit'}, {plan.iteration_secs:.0f} s an iteration"
         )
     print("\n" + "\n".join(notes))
-    if json_file:
-        pathlib.Path(json_file).write_text(presentation.to_json(best, notes=notes, runners_up=tried[1:]))
-    if html_file:
+    if request.json_file:
+        epath.Path(request.json_file).write_text(presentation.to_json(best, notes=notes, runners_up=tried[1:]))
+    if request.html_file:
         title = f"{request.experiment.model.name} on {request.pod.name}"
-        pathlib.Path(html_file).write_text(presentation.html(best, title=title, notes=notes, runners_up=tried))
+        epath.Path(request.html_file).write_text(presentation.html(best, title=title, notes=notes, runners_up=tried))
     return best.fits
 
 

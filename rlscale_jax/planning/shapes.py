@@ -147,4 +147,9 @@ def rows(mesh: Mesh, num_rows: int) -> sampler.Rows:
 def device_bytes(tree: Any) -> int:
     """Bytes of a tree's arrays on one device (the largest shard); what is no array counts nothing."""
     leaves = [a for a in jax.tree.leaves(tree) if isinstance(a, jax.ShapeDtypeStruct)]
-    return sum(int(np.prod(a.sharding.shard_shape(a.shape))) * np.dtype(a.dtype).itemsize for a in leaves)
+    return sum(_shard_bytes(a.shape, np.dtype(a.dtype), a.sharding) for a in leaves)
+
+
+@functools.cache
+def _shard_bytes(shape: tuple[int, ...], dtype: np.dtype, place: NamedSharding) -> int:
+    return int(np.prod(place.shard_shape(shape))) * dtype.itemsize

@@ -105,6 +105,8 @@ def delete(words, flags):
     (name,) = words
     if name not in resources:
         fail("NOT_FOUND")
+    if fault("delete_fails"):
+        fail("INTERNAL: the operation failed")
     if "--force" not in flags and resources[name]["state"] not in ("FAILED", "SUSPENDED"):
         fail("FAILED_PRECONDITION: nodes exist; use --force")
     end_hosts(name)
@@ -121,6 +123,8 @@ def describe(words, flags):
         fail(f"NOT_FOUND: Resource 'projects/p/locations/z/queuedResources/{name}' was not found")
     found = resources[name]
     if flags["--format"] == "value(tpu.nodeSpec[0].node.acceleratorType)":
+        if fault("unreadable_size"):
+            fail("UNAVAILABLE: the service is currently unavailable")
         return print(found["accelerator"])
     assert flags["--format"] == "value(state.state)", flags
     print(found["state"])

@@ -154,6 +154,7 @@ def test_a_topology_that_cannot_be_bought_is_refused_before_any_call(cloud):
 
 def test_create_waits_and_is_idempotent(cloud):
     ok(cloud("create.sh", "q", *SLICE, *PLACE, "--reserved"))
+    cloud.faults({"kind": "api_down", "times": 1}, {"kind": "unreadable_size", "times": 1})
     ok(cloud("create.sh", "q", *SLICE, *PLACE, "--reserved"))
     assert cloud.count("create") == 1
     assert cloud.resources["q"]["state"] == "ACTIVE"
@@ -268,6 +269,24 @@ def test_sweep_over_two_slices_then_again(cloud):
     assert created == 3  # two slices, one of them rented again after the preemption
     ok(cloud("sweep.sh", *args))
     assert cloud.count("create") == created
+
+
+def test_a_slice_without_quota_leaves_its_runs_to_the_others(cloud):
+    runs = cloud.repository / "runs.txt"
+    runs.write_text("".join(f"{name} --config=configs/toy.py:{name}\n" for name in "ab"))
+    args = ["s", f"--runs={runs}", "--slices=2", "--topology=v5e:2x4", *PLACE, "--workdir=gs://bucket/study"]
+    args += ["--commit=HEAD"]
+    cloud.faults({"kind": "quota"})
+    ok(cloud("sweep.sh", *args))
+    assert [cloud.steps(f"study/runs/{run}") for run in "ab"] == [list(range(6))] * 2
+    runs.write_text("c --config=configs/toy.py:c\n")
+    cloud.faults({"kind": "quota"})
+    done = cloud("sweep.sh", *args)
+    assert done.returncode == 3 and "no slice for: c" in done.stderr
+    cloud.faults({"kind": "delete_fails", "times": 20})
+    done = cloud("sweep.sh", *args)
+    assert done.returncode == 4 and "not given back, may cost money: s-1" in done.stderr
+    assert list(cloud.resources) == ["s-1"]
 
 
 def test_an_interrupted_sweep_leaves_training_alone_and_can_be_taken_up(cloud):
