@@ -11,15 +11,30 @@ import subprocess
 import sys
 
 ROOT = pathlib.Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+
+from configs import llama3, qwen2_5
+from launch import runs
+
 KEPT = ROOT / "docs" / "plans"
 QWEN, LLAMA = "configs/qwen2_5.py", "configs/llama3.py"
 
-# name -> config, slice, mesh.tensor, grpo.micro_batch_prompts, sampling.wave_sequences
-CASES = {
-    "qwen2.5-0.5b_v5e-4x4": (f"{QWEN}:0.5b", "v5e:4x4", 1, 16, 1024),
-    "qwen2.5-1.5b_v5e-4x4": (f"{QWEN}:1.5b", "v5e:4x4", 2, 8, 1024),
-    "qwen2.5-3b_v5e-4x8": (f"{QWEN}:3b", "v5e:4x8", 2, 16, 1024),
-    "qwen2.5-7b_v5e-8x8": (f"{QWEN}:7b", "v5e:8x8", 4, 16, 1024),
+Case = tuple[str, str, int, int, int]  # config, slice, mesh.tensor, grpo.micro_batch_prompts, sampling.wave_sequences
+
+
+def _homes() -> dict[str, Case]:
+    """Each size on the slice, and in the layout, that its config names."""
+    found = {}
+    for file, sizes in ((QWEN, qwen2_5.SIZES), (LLAMA, llama3.SIZES)):
+        for size, one in sizes.items():
+            family = f"llama{one.release}" if isinstance(one, llama3.Size) else "qwen2.5"
+            name = f"{family}-{size}_{one.topology.replace(':', '-')}"
+            found[name] = (f"{file}:{size}", one.topology, one.tensor, one.micro_prompts, one.wave)
+    return found
+
+
+HOMES = _homes()
+ELSEWHERE: dict[str, Case] = {
     "qwen2.5-14b_v5e-16x16": (f"{QWEN}:14b", "v5e:16x16", 8, 32, 1024),
     "qwen2.5-32b_v5e-16x16": (f"{QWEN}:32b", "v5e:16x16", 8, 32, 512),
     "qwen2.5-0.5b_v5p-2x2x1": (f"{QWEN}:0.5b", "v5p:2x2x1", 1, 4, 4096),
@@ -28,26 +43,20 @@ CASES = {
     "qwen2.5-7b_v5p-2x2x4": (f"{QWEN}:7b", "v5p:2x2x4", 2, 8, 4096),
     "qwen2.5-14b_v5p-2x4x4": (f"{QWEN}:14b", "v5p:2x4x4", 4, 8, 4096),
     "qwen2.5-32b_v5p-4x4x8": (f"{QWEN}:32b", "v5p:4x4x8", 4, 32, 4096),
-    "qwen2.5-72b_v5p-8x8x8": (f"{QWEN}:72b", "v5p:8x8x8", 4, 128, 4096),
     "qwen2.5-0.5b_v6e-2x4": (f"{QWEN}:0.5b", "v6e:2x4", 1, 8, 1024),
     "qwen2.5-1.5b_v6e-2x4": (f"{QWEN}:1.5b", "v6e:2x4", 2, 4, 1024),
     "qwen2.5-3b_v6e-4x4": (f"{QWEN}:3b", "v6e:4x4", 2, 8, 1024),
     "qwen2.5-7b_v6e-4x8": (f"{QWEN}:7b", "v6e:4x8", 4, 8, 1024),
-    "qwen2.5-14b_v6e-8x8": (f"{QWEN}:14b", "v6e:8x8", 4, 16, 1024),
-    "qwen2.5-32b_v6e-8x16": (f"{QWEN}:32b", "v6e:8x16", 8, 16, 1024),
     "qwen2.5-72b_v6e-16x16": (f"{QWEN}:72b", "v6e:16x16", 8, 32, 1024),
-    "llama3.2-1b_v5e-4x4": (f"{LLAMA}:1b", "v5e:4x4", 2, 8, 1024),
-    "llama3.2-3b_v5e-4x8": (f"{LLAMA}:3b", "v5e:4x8", 2, 16, 512),
-    "llama3.1-8b_v5e-8x8": (f"{LLAMA}:8b", "v5e:8x8", 4, 16, 1024),
     "llama3.2-1b_v5p-2x2x1": (f"{LLAMA}:1b", "v5p:2x2x1", 1, 4, 4096),
     "llama3.2-3b_v5p-2x2x2": (f"{LLAMA}:3b", "v5p:2x2x2", 2, 4, 2048),
     "llama3.1-8b_v5p-2x2x4": (f"{LLAMA}:8b", "v5p:2x2x4", 2, 8, 2048),
-    "llama3.1-70b_v5p-8x8x8": (f"{LLAMA}:70b", "v5p:8x8x8", 4, 128, 4096),
     "llama3.2-1b_v6e-2x4": (f"{LLAMA}:1b", "v6e:2x4", 2, 4, 1024),
     "llama3.2-3b_v6e-4x4": (f"{LLAMA}:3b", "v6e:4x4", 2, 8, 1024),
     "llama3.1-8b_v6e-4x8": (f"{LLAMA}:8b", "v6e:4x8", 4, 8, 1024),
     "llama3.1-70b_v6e-16x16": (f"{LLAMA}:70b", "v6e:16x16", 8, 32, 1024),
 }
+CASES = HOMES | ELSEWHERE
 HEADER = [
     "model",
     "slice",
@@ -100,21 +109,60 @@ def row(numbers: dict) -> list[str]:
     ]
 
 
+def kept(name: str) -> dict:
+    """A case's numbers; empty where it is not planned yet."""
+    path = KEPT / f"{name}.json"
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
 def write_table() -> None:
-    kept = {name: json.loads((KEPT / f"{name}.json").read_text()) for name in CASES if (KEPT / f"{name}.json").exists()}
+    found = {name: numbers for name in CASES if (numbers := kept(name))}
     lines = ["# Plans of the published models", ""]
     lines += [
         "512 prompts x 8 samples, prompts of 2048 and completions of 4096 tokens, all at full length; made by",
         "",
+        "    python launch/plans.py",
+        "",
+        *sorted({note for numbers in found.values() for note in numbers["notes"]}),
+        "",
+        "Memory is GiB a chip, with everything that the run holds at that moment; seconds and chip-hours include an "
+        "evaluation on 500 problems after every iteration.",
+        "",
     ]
-    lines += ["    python launch/plans.py", ""]
-    lines += sorted({note for numbers in kept.values() for note in numbers["notes"]})
-    lines += ["", "Memory is GiB a chip, with everything that the run holds at that moment.", ""]
-    lines += ["| " + " | ".join(HEADER) + " |", "|" + "---|" * len(HEADER)]
-    lines += ["| " + " | ".join(row(numbers)) + " |" for numbers in kept.values()]
-    missing = [name for name in CASES if name not in kept]
+    lines += _table(HEADER, [row(numbers) for numbers in found.values()])
+    missing = [name for name in CASES if name not in found]
     lines += ["", f"Not planned yet: {', '.join(missing)}."] if missing else []
+    lines += ["", "## The whole study", "", *_study()]
     (ROOT / "docs" / "plans.md").write_text("\n".join(lines) + "\n")
+
+
+def _table(header: list[str], rows: list[list[str]]) -> list[str]:
+    return ["| " + " | ".join(cells) + " |" for cells in (header, ["---"] * len(header), *rows)]
+
+
+def _study() -> list[str]:
+    """Chip-hours of all runs of `runs.py`, each on the slice that its config names."""
+    rows, total, unknown = [], 0.0, []
+    for name, (config, topology, *_) in HOMES.items():
+        num_runs, num_whole = runs.amount(config, topology)
+        numbers = kept(name)
+        if numbers:
+            hours = num_whole * numbers["chip_hours"]
+            total += hours
+            cells = [topology, str(num_runs), f"{numbers['chip_hours']:,.0f}", f"{hours:,.0f}"]
+            rows.append([name.partition("_")[0], *cells])
+        else:
+            unknown.append(name.partition("_")[0])
+    rows.append(["all", "", "", "", f"{total:,.0f}"])
+    table = _table(["model", "slice", "runs", "chip-hours a run", "chip-hours"], rows)
+    rest = [f"Without {', '.join(unknown)}, which are not planned yet.", ""] if unknown else []
+    return [
+        "Every run of `python launch/runs.py SLICE`. A run of other length or group size counts in proportion; "
+        "completions that end before their limit make all of it less.",
+        "",
+        *rest,
+        *table,
+    ]
 
 
 def main() -> None:

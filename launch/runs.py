@@ -8,6 +8,7 @@ its config names.
 """
 
 import pathlib
+import re
 import sys
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -32,6 +33,17 @@ def lines(topology: str) -> list[str]:
             for tuning in tunings:
                 found += _runs(file, size, tuning)
     return found
+
+
+def amount(config: str, topology: str) -> tuple[int, float]:
+    """Runs of a size on its slice (`config` is FILE:size), and how many standard runs they amount to."""
+    own = [line for line in lines(topology) if f"--config={config}-" in line]
+    return len(own), sum(_flag(line, "num_steps", 105) / 105 * _flag(line, "grpo.group_size", 8) / 8 for line in own)
+
+
+def _flag(line: str, field: str, default: int) -> int:
+    found = re.search(rf"--config\.{field}=(\d+)", line)
+    return int(found[1]) if found else default
 
 
 def _runs(file: str, size: str, tuning: str) -> list[str]:

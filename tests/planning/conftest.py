@@ -8,6 +8,14 @@ from rlscale_jax.models import from_hf_config
 from rlscale_jax.planning import estimate, programs, topologies
 
 
+@pytest.fixture(scope="session", autouse=True)
+def memory_of_compilations(tmp_path_factory):
+    """What is compiled here is compiled, not remembered from another session."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RLSCALE_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def architecture():
     return from_hf_config(
