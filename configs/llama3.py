@@ -34,15 +34,15 @@ class Size:
     n_nominal: float
     topology: str  # the slice of docs/plans.md
     tensor: int
-    micro_prompts: int  # 0: the whole mini-batch of 128
-    wave: int  # sequences decoded at a time; 0: all 4096
+    micro_prompts: int  # of the mini-batch's 128, through the update at a time
+    wave: int  # of the batch's 4096 sequences, decoded at a time
 
 
 SIZES = {
-    "1b": Size(release="3.2", n_nominal=1e9, topology="v5e:4x4", tensor=2, micro_prompts=8, wave=1024),
-    "3b": Size(release="3.2", n_nominal=3e9, topology="v5e:4x8", tensor=2, micro_prompts=16, wave=1024),
-    "8b": Size(release="3.1", n_nominal=8e9, topology="v5e:8x8", tensor=4, micro_prompts=16, wave=1024),
-    "70b": Size(release="3.1", n_nominal=70e9, topology="v5p:8x8x8", tensor=4, micro_prompts=0, wave=0),
+    "1b": Size(release="3.2", n_nominal=1e9, topology="v5e:4x4", tensor=2, micro_prompts=8, wave=512),
+    "3b": Size(release="3.2", n_nominal=3e9, topology="v5e:4x8", tensor=2, micro_prompts=16, wave=512),
+    "8b": Size(release="3.1", n_nominal=8e9, topology="v5e:8x8", tensor=4, micro_prompts=16, wave=512),
+    "70b": Size(release="3.1", n_nominal=70e9, topology="v5p:8x8x8", tensor=8, micro_prompts=64, wave=4096),
 }
 
 

@@ -48,18 +48,18 @@ class Size:
     n_nominal: float
     topology: str  # the slice of docs/plans.md
     tensor: int
-    micro_prompts: int  # 0: the whole mini-batch of 128
-    wave: int  # sequences decoded at a time; 0: all 4096
+    micro_prompts: int  # of the mini-batch's 128, through the update at a time
+    wave: int  # of the batch's 4096 sequences, decoded at a time
 
 
 SIZES = {
-    "0.5b": Size(n_nominal=0.5e9, topology="v5e:4x4", tensor=1, micro_prompts=16, wave=1024),
+    "0.5b": Size(n_nominal=0.5e9, topology="v5e:4x4", tensor=2, micro_prompts=16, wave=2048),
     "1.5b": Size(n_nominal=1.5e9, topology="v5e:4x4", tensor=2, micro_prompts=8, wave=1024),
     "3b": Size(n_nominal=3e9, topology="v5e:4x8", tensor=2, micro_prompts=16, wave=1024),
-    "7b": Size(n_nominal=7e9, topology="v5e:8x8", tensor=4, micro_prompts=16, wave=1024),
+    "7b": Size(n_nominal=7e9, topology="v5e:8x8", tensor=4, micro_prompts=16, wave=2048),
     "14b": Size(n_nominal=14e9, topology="v6e:8x8", tensor=4, micro_prompts=16, wave=1024),
-    "32b": Size(n_nominal=32e9, topology="v6e:8x16", tensor=4, micro_prompts=32, wave=1024),
-    "72b": Size(n_nominal=72e9, topology="v5p:8x8x8", tensor=4, micro_prompts=0, wave=0),
+    "32b": Size(n_nominal=32e9, topology="v6e:8x16", tensor=8, micro_prompts=16, wave=1024),
+    "72b": Size(n_nominal=72e9, topology="v5p:8x8x8", tensor=8, micro_prompts=64, wave=4096),
 }
 
 
