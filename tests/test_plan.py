@@ -49,7 +49,9 @@ def test_without_libtpu_it_says_which_line_installs_it():
 
 
 def test_an_analytic_plan_for_gpus(tmp_path):
-    done = plan(f"{QWEN}:7b", "--topology=h100:8", f"--json={tmp_path}/p.json", f"--html={tmp_path}/p.html")
+    layout = ["--config.grpo.micro_batch_prompts=2", "--config.sampling.wave_sequences=512"]
+    files = [f"--json={tmp_path}/p.json", f"--html={tmp_path}/p.html"]
+    done = plan(f"{QWEN}:7b", "--topology=h100:8", *layout, *files)
     assert done.returncode == 0, done.stderr
     assert "Analytic" in done.stdout
     numbers = json.loads((tmp_path / "p.json").read_text())

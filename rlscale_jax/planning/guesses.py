@@ -68,10 +68,11 @@ def _temporaries(name: str, experiment: Experiment, architecture: Architecture, 
     compute = np.dtype(experiment.model.compute_dtype).itemsize
     block = _tokens(experiment, layout) * compute * (6 * a.hidden_size + 4 * a.intermediate_size) / tensor
     weights = 2 * compute * a.num_nonembedding_params / a.num_layers / tensor
-    head = 3 * 4 * a.vocab_size * a.hidden_size / tensor / layout.mesh.shape["fsdp"]
-    logits = 3 * 4 * experiment.grpo.logprob_chunk_tokens * a.vocab_size / tensor
+    # gathered (float32, then in the compute dtype), and its gradient summed by every batch shard in float32
+    head = (4 + compute + 4 + compute) * a.vocab_size * a.hidden_size / tensor
+    logits = 4 * 4 * experiment.grpo.logprob_chunk_tokens * a.vocab_size / tensor
     if name == "logprobs":
-        return block + weights + logits
+        return max(block + weights, head / 2 + logits)
     if name in ("accumulate", "step"):
         saved = a.num_layers * _tokens(experiment, layout) * compute * a.hidden_size / tensor
         if experiment.grpo.remat == "dots":
@@ -80,7 +81,7 @@ def _temporaries(name: str, experiment: Experiment, architecture: Architecture, 
                 + (a.num_heads + 2 * a.num_kv_heads) * a.head_dim / a.hidden_size
                 + 2 * a.intermediate_size / (a.hidden_size)
             )
-        return saved + 2 * block + weights + head + logits
+        return saved + max(2 * block + weights, head + logits)
     return 0.0
 
 
