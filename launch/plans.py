@@ -76,14 +76,17 @@ HEADER = [
 ]
 
 
-def plan(name: str) -> None:
+def flags(name: str) -> list[str]:
+    """Of the plan command, for a case."""
     config, topology, tensor, micro, wave = CASES[name]
     fields = {"mesh.tensor": tensor, "grpo.micro_batch_prompts": micro, "sampling.wave_sequences": wave}
-    flags = [f"--config.{field}={value}" for field, value in fields.items()]
-    kept = KEPT / f"{name}.json"
-    command = [sys.executable, "-m", "rlscale_jax.plan", f"--config={config}", f"--topology={topology}", *flags]
-    status = subprocess.run([*command, f"--json={kept}"], cwd=ROOT).returncode
-    if status > 1:
+    layout = [f"--config.{field}={value}" for field, value in fields.items()]
+    return [f"--config={config}", f"--topology={topology}", *layout]
+
+
+def plan(name: str) -> None:
+    command = [sys.executable, "-m", "rlscale_jax.plan", *flags(name), f"--json={KEPT / f'{name}.json'}"]
+    if subprocess.run(command, cwd=ROOT).returncode > 1:
         sys.exit(f"{name}: plan failed")
 
 

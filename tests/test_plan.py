@@ -9,6 +9,8 @@ import sys
 
 import pytest
 
+from launch import plans
+
 ROOT = pathlib.Path(__file__).parent.parent
 HAS_LIBTPU = importlib.util.find_spec("libtpu") is not None
 QWEN, LLAMA = "--config=configs/qwen2_5.py", "--config=configs/llama3.py"
@@ -65,18 +67,35 @@ def test_what_does_not_fit_ends_with_status_1(tmp_path):
     assert json.loads((tmp_path / "p.json").read_text())["fits"] is False
 
 
+TRAINER = ("weights", "optimiser", "reference")
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not HAS_LIBTPU, reason="libtpu is not installed")
 @pytest.mark.parametrize(
-    ("args", "reference_gib"),
-    [  # programs of a prototype with the same arrays, GiB a chip: the most that training and decoding may take
-        ([f"{QWEN}:0.5b", "--topology=v5e:4x4"], 15.75),
-        ([f"{QWEN}:7b", "--topology=v5e:8x8"], 15.75),
-        ([f"{QWEN}:72b", "--topology=v5p:8x8x8"], 39.1 + 17.3),
+    ("args", "update_gib", "rollout_gib"),
+    [  # a prototype's programs with one sequence of 6144 tokens a chip in the update, GiB a chip
+        ([f"{QWEN}:7b", "--topology=v5e:8x8", "4", "8", "512"], 7.2, 7.2),
+        ([f"{QWEN}:72b", "--topology=v5p:8x8x8", "8", "64", "4096"], 17.3, 39.1),
+        ([f"{QWEN}:72b", "--topology=v6e:16x16", "8", "32", "1024"], 19.1, 28.6),
     ],
 )
-def test_published_sizes_fit(args, reference_gib, tmp_path):
-    done = plan(*args, f"--json={tmp_path}/p.json", timeout=7200)
+def test_programs_of_published_sizes_take_no_more_than_a_prototype_s(args, update_gib, rollout_gib, tmp_path):
+    fields = ("mesh.tensor", "grpo.micro_batch_prompts", "sampling.wave_sequences")
+    layout = [f"--config.{name}={value}" for name, value in zip(fields, args[2:], strict=True)]
+    done = plan(*args[:2], *layout, f"--json={tmp_path}/p.json", timeout=7200)
     assert done.returncode == 0, done.stderr
     numbers = json.loads((tmp_path / "p.json").read_text())
-    assert numbers["fits"] and numbers["peak_bytes"] < reference_gib * 2**30
+    moments = {moment["name"]: moment for moment in numbers["moments"]}
+    assert moments["accumulate"]["total_bytes"] <= update_gib * 2**30
+    beside = sum(moments["segment"]["bytes"][name] for name in TRAINER)
+    assert moments["segment"]["total_bytes"] - beside <= rollout_gib * 2**30
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not HAS_LIBTPU, reason="libtpu is not installed")
+@pytest.mark.parametrize("case", sorted(plans.CASES))
+def test_published_sizes_fit(case, tmp_path):
+    done = plan(*plans.flags(case), f"--json={tmp_path}/p.json", timeout=7200)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "p.json").read_text())["fits"]

@@ -2,7 +2,8 @@
 
 Read from the compiler's text: which computation holds a collective, how often the loops around it run (read from
 their conditions), which devices take part (replica groups), how large it is. Asynchronous pairs and copies of
-one collective in fused computations share a channel and count once.
+one collective in fused computations share a channel and count once. On TPUs a reduce-scatter is written as a fused
+computation that is an all-reduce and the slice of its result.
 """
 
 import dataclasses
@@ -38,6 +39,7 @@ def read(text: str, mesh: Mesh, *, loop_steps: int = 1) -> tuple[Traffic, ...]:
     seen: set[tuple[str, str]] = set()
     found: dict[tuple[str, str, int], list[float]] = defaultdict(lambda: [0.0, 0.0])
     for name, lines in computations.items():
+        is_scattered = any("ROOT" in line and " dynamic-slice(" in line for line in lines)
         for line in lines:
             match = _OPERATION.search(line)
             channel = re.search(r"channel_id=(\d+)", line)
@@ -46,9 +48,11 @@ def read(text: str, mesh: Mesh, *, loop_steps: int = 1) -> tuple[Traffic, ...]:
             if channel:
                 seen.add((match[2], channel[1]))
             group, axes = _participants(line, mesh)
-            total = found[match[2], axes, group]
+            sent = _sent(match[2], match[1], bool(match[3]), group)
+            scatters = is_scattered and match[2] == "all-reduce"
+            total = found["reduce-scatter" if scatters else match[2], axes, group]
             total[0] += trips[name]
-            total[1] += trips[name] * _sent(match[2], match[1], bool(match[3]), group)
+            total[1] += trips[name] * (sent / 2 if scatters else sent)  # the way back of an all-reduce is saved
     return tuple(
         Traffic(kind=kind, axes=axes, group=group, count=count, bytes_sent=size)
         for (kind, axes, group), (count, size) in found.items()

@@ -16,6 +16,11 @@ TPU_TEXT = """\
   %ag.1 = bf16[32,128]{1,0} all-gather(%param.1), channel_id=7, replica_groups=[2,4]<=[4,2]T(1,0), dimensions={0}
 }
 
+%all-reduce-scatter (input: f32[64,8]) -> f32[8,8] {
+  %all-reduce.9 = f32[64,8]{1,0} all-reduce(%input), channel_id=10, replica_groups=[1,8]<=[8], to_apply=%add
+  ROOT %slice.2 = f32[8,8]{1,0} dynamic-slice(%all-reduce.9, %index, %zero), dynamic_slice_sizes={8,8}
+}
+
 %condition (wide: (s32[], f32[4])) -> pred[] {
   %constant.3 = s32[]{:T(128)} constant(28)
   %counter = s32[]{:T(128)} get-tuple-element(%wide), index=0
@@ -30,6 +35,7 @@ TPU_TEXT = """\
 
 ENTRY %main (p: f32[4]) -> f32[4] {
   %while = (s32[], f32[4]) while(%tuple), condition=%condition, body=%body
+  %scattered = f32[8,8]{1,0} fusion(%z), kind=kCustom, calls=%all-reduce-scatter
   %permute = bf16[64]{0} collective-permute(%z), channel_id=9, source_target_pairs={{0,1},{1,0}}
 }
 """
@@ -46,6 +52,8 @@ def test_loops_channels_and_groups_of_a_tpu_s_text():
     assert gather.bytes_sent == 28 * 32 * 128 * 2 * 3 / 4
     reduce = found["all-reduce", "tensor"]
     assert (reduce.count, reduce.bytes_sent) == (28, 28 * 2 * 16 * 4 / 2)
+    scattered = found["reduce-scatter", "fsdp+tensor"]
+    assert (scattered.count, scattered.bytes_sent) == (1, 64 * 8 * 4 * 7 / 8)
     assert found["collective-permute", "tensor"].bytes_sent == 128
 
 
