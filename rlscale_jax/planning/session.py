@@ -134,7 +134,8 @@ def _searched(request: Request, architecture: Architecture, devices: list[Any]) 
     found = search.search(*problem, compiler=compiler, progress=_say)
     if not found:
         raise ValueError(f"no mesh splits this model and batch over the {request.pod.num_chips} chips")
-    print(f"use {found[0][0].flags}\n")
+    best, plan = found[0]
+    print(f"use {best.flags}\n" if plan.fits else f"nothing that was tried fits; the nearest: {best.flags}\n")
     return [(candidate.name, plan) for candidate, plan in found]
 
 
