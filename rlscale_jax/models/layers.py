@@ -69,20 +69,16 @@ class Block(nnx.Module):
         self.down = Linear(a.intermediate_size, a.hidden_size, rngs=rngs)
 
     def __call__(self, x: jax.Array, cos_sin: tuple[jax.Array, jax.Array], attend: Attend, layer_input: Any):
-        """x [..., T, D] -> (x [..., T, D], attend's layer_output).
-
-        What enters and leaves the products along D is named to lie as the residual stream does: sums over `tensor`
-        are then scattered straight to where they belong, in the backward pass too.
-        """
-        y = constrain_residual(self.attn_norm(x))
+        """x [..., T, D] -> (x [..., T, D], attend's layer_output)."""
+        y = self.attn_norm(x)
         q = constrain_rows(self._heads(self.q(y)), "heads", None)
         k, v = (constrain_rows(self._heads(part(y)), "kv_heads", None) for part in (self.k, self.v))
         q, k = rotary.rotate(q, *cos_sin), rotary.rotate(k, *cos_sin)
         out, layer_output = attend(q, k, v, layer_input)
-        x = x + constrain_residual(self.o(out.reshape(*x.shape[:-1], -1)))
-        y = constrain_residual(self.mlp_norm(x))
+        x = constrain_residual(x + self.o(out.reshape(*x.shape[:-1], -1)))
+        y = self.mlp_norm(x)
         y = constrain_rows(swiglu(self.gate(y), self.up(y)), "mlp")
-        return x + constrain_residual(self.down(y)), layer_output
+        return constrain_residual(x + self.down(y)), layer_output
 
     def _heads(self, x: jax.Array) -> jax.Array:
         return x.reshape(*x.shape[:-1], -1, self.head_dim)

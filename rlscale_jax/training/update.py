@@ -21,7 +21,7 @@ from rlscale_jax.grpo import logprobs as scoring
 from rlscale_jax.grpo import loss
 from rlscale_jax.models import Architecture, attention, decoder
 from rlscale_jax.models.layers import Attend
-from rlscale_jax.models.mesh import constrain_rows, ways
+from rlscale_jax.models.mesh import ways
 from rlscale_jax.training import optimizer
 from rlscale_jax.training.batch import RolloutBatch
 
@@ -149,8 +149,7 @@ def _completion_hidden(architecture, config, shared_prefix_attend, params, embed
     prompt_end = jnp.take_along_axis(hidden[:, :num_prefix], last, axis=1)[:, None]  # [P 1 1 D]
     own = hidden[:, num_prefix:].reshape(*batch.completion_tokens.shape, -1)
     first = jnp.broadcast_to(prompt_end, (*own.shape[:2], 1, own.shape[-1]))
-    # whole here, once: the loop over chunks would gather them in every trip
-    return constrain_rows(jnp.concatenate([first, own[:, :, :-1]], axis=2), None, None, None)
+    return jnp.concatenate([first, own[:, :, :-1]], axis=2)
 
 
 def _rows(batch: RolloutBatch) -> tuple[jax.Array, jax.Array]:
