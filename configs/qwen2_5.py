@@ -53,7 +53,7 @@ class Size:
 
 
 SIZES = {
-    "0.5b": Size(n_nominal=0.5e9, topology="v5e:4x4", tensor=2, micro_prompts=16, wave=2048),
+    "0.5b": Size(n_nominal=0.5e9, topology="v5e:4x4", tensor=1, micro_prompts=16, wave=1024),  # runs on one device too
     "1.5b": Size(n_nominal=1.5e9, topology="v5e:4x4", tensor=2, micro_prompts=8, wave=1024),
     "3b": Size(n_nominal=3e9, topology="v5e:4x8", tensor=2, micro_prompts=16, wave=1024),
     "7b": Size(n_nominal=7e9, topology="v5e:8x8", tensor=4, micro_prompts=16, wave=2048),
