@@ -16,7 +16,7 @@ class Rollout:
 
     def __init__(self, work: workloads.Rollout):
         self.work, self.seed = work, 0
-        self.stats: RolloutStats | None = None  # of the last call
+        self.stats: list[RolloutStats] = []  # of every call
         self.model = lay_out(random_model(work.shape), dtype=jnp.dtype(work.dtype))
         self.prompts, self.limits = work.prompts().tolist(), work.limits()
 
@@ -32,7 +32,22 @@ class Rollout:
             seed=self.seed,
         )
         assert (rollouts.lengths == self.limits).all()
-        self.stats = rollouts.stats
+        self.stats.append(rollouts.stats)
+
+    def steps(self, secs: float) -> dict[str, float]:
+        """What a rollout of `secs` consists of, what was compiled for it, and what it takes on an accelerator."""
+        first, last = self.stats[0], self.stats[-1]
+        told = {
+            "secs_per_step": round(secs / last.num_steps, 6),
+            "num_steps": last.num_steps,
+            "num_row_steps": last.num_row_steps,
+            "num_buckets": first.num_buckets,
+            "num_compilations": first.num_compilations,
+            "steady_compilations": sum(stats.num_compilations for stats in self.stats[1:]),
+        }
+        memory = jax.local_devices()[0].memory_stats() or {}
+        peak = memory.get("peak_bytes_in_use")
+        return told | ({"peak_device_gb": round(peak / 2**30, 3)} if peak else {})
 
 
 class Update:

@@ -1,42 +1,50 @@
 """Rollouts per second, ours and a peer's in turn: python -m benchmarks.rollout --workload=W1 [--peer=hf]
 
-The last line is JSON: useful tokens per second (steady state), seconds a step, the floor by FLOPs and bytes, compile
-time, peak memory and, with a peer, the ratio (> 1: ours is better). Peers need an environment of their own:
-benchmarks/requirements-peers.txt, its python given by --peer_python.
+Workloads (random weights, temperature 1, no eos): W1 a small float32 model, 64 prompts of 32 tokens, 128 new; W2 the
+Qwen2.5-0.5B shape in float32, 8 prompts of 64, 64 new (about 6 GiB); W5 as W1 but 32 prompts x 8 samples with a limit
+for each sample, log-normal of mean 64, longest 512 (a peer's batch runs until its longest ends); W6 the 1.5B shape in
+bfloat16 for a GPU, 64 prompts of 256 x 8 samples, 512 new.
+
+The last line is JSON: `value` (useful tokens per second in steady state), secs_per_step (seconds a token step), floor
+(tokens per second by FLOPs and bytes at this machine's rates, measured in the same call) and fraction (of it),
+compile_secs, peak_rss_gb (on an accelerator also peak_device_gb), what was compiled (num_buckets, num_compilations,
+steady_compilations) and, with a peer, peer_value and ratio (> 1: ours is better). The compilation cache is off here,
+so that compile_secs is what a first run pays; RLSCALE_CACHE_DIR=DIR turns it on.
+
+A peer runs in an environment of its own, in turn with ours: benchmarks/requirements-peers.txt.
 """
 
 import argparse
 import json
+import os
 
-from benchmarks import measure, workloads
-
-PEERS = ("hf", "tunix", "llamacpp")
+from benchmarks import measure, peers, workloads
 
 
 def main() -> None:
     arguments = _arguments()
     if arguments.threads:
         measure.use_threads(arguments.threads)
+    os.environ.setdefault("RLSCALE_CACHE_DIR", "off")
     work = workloads.ROLLOUTS[arguments.workload]
-    from benchmarks import floor, ours  # JAX reads its environment when it is imported
+    from rlscale_jax.models import runtime  # JAX reads its environment when it is imported
+
+    runtime.start()
+    from benchmarks import floor, ours
 
     rollout = ours.Rollout(work)
     clock = "cpu" if arguments.threads == 1 else "wall"
     settings = {"amount": int(work.limits().sum()), "unit": "useful tokens/s", "clock": clock}
+    contender = measure.Contender(rollout)
+    threads = arguments.threads or measure.num_cores()
     if arguments.peer:
         command = [arguments.peer_python, "-m", f"benchmarks.peers.{arguments.peer}", arguments.workload]
-        with measure.peer(command, threads=arguments.threads or measure.num_cores()) as peer:
-            series, theirs = measure.alternate([measure.Contender(rollout), peer], rounds=arguments.rounds)
+        with measure.peer(command, threads=threads) as peer:
+            series, theirs = measure.alternate([contender, peer], rounds=arguments.rounds)
     else:
-        (series,), theirs = measure.alternate([measure.Contender(rollout)], rounds=arguments.rounds), None
-    bound = floor.rollout_secs(work, floor.this_machine(arguments.threads or measure.num_cores()))
-    assert rollout.stats
-    steps = rollout.stats.num_steps
-    more = {
-        "secs_per_step": round(series.secs(clock) / steps, 6),
-        "num_steps": steps,
-        "num_row_steps": rollout.stats.num_row_steps,
-    }
+        (series,), theirs = measure.alternate([contender], rounds=arguments.rounds), None
+    bound = floor.rollout_secs(work, floor.this_machine(threads))
+    more = rollout.steps(series.secs(clock)) | {"threads": threads}
     line = measure.report(arguments.workload, series, floor=settings["amount"] / bound, **settings, **more)
     if theirs:
         line = measure.against(line, arguments.peer, theirs, amount=settings["amount"])
@@ -46,11 +54,18 @@ def main() -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workload", choices=sorted(workloads.ROLLOUTS), required=True)
-    parser.add_argument("--peer", choices=PEERS, default="")
-    parser.add_argument("--peer_python", default="python", help="python of the peers' environment")
+    parser.add_argument("--peer", choices=tuple(peers.PACKAGES), default="", help="measured in turn with ours")
+    python = peers.default_python()
+    parser.add_argument("--peer_python", default=python, help=f"python of the peers' environment (here: {python})")
     parser.add_argument("--threads", type=int, default=0, help="cores in use; 1 counts CPU seconds; 0: all, wall clock")
-    parser.add_argument("--rounds", type=int, default=5, help="measured repetitions of each contender")
-    return parser.parse_args()
+    parser.add_argument("--rounds", type=int, default=5, help="measured repetitions of each contender, the median told")
+    arguments = parser.parse_args()
+    if arguments.peer:
+        try:
+            peers.check(arguments.peer, arguments.peer_python)
+        except ValueError as error:
+            parser.error(str(error))
+    return arguments
 
 
 if __name__ == "__main__":

@@ -41,9 +41,12 @@ class Choice(NamedTuple):
     sampling_logprob: jax.Array  # [B] float32
 
 
+COLDEST = 1e-30  # a float32 that processors do not flush to zero: 0 / 0 would be no logit
+
+
 def method_and_parameters(temperature: float, top_k: int, top_p: float) -> tuple[Method, Parameters]:
     method = Method(greedy=temperature == 0, scaled=temperature != 1, top_k=top_k > 0, top_p=top_p < 1)
-    return method, Parameters(np.float32(temperature), np.int32(top_k), np.float32(top_p))
+    return method, Parameters(np.float32(max(temperature, COLDEST)), np.int32(min(top_k, 2**31 - 1)), np.float32(top_p))
 
 
 def choose(

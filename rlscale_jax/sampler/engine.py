@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from rlscale_jax.models import Model, mesh
-from rlscale_jax.sampler import cache, memory, programs, schedule
+from rlscale_jax.sampler import cache, compilations, memory, programs, schedule
 from rlscale_jax.sampler.choice import method_and_parameters
 from rlscale_jax.sampler.ledger import Ledger
 from rlscale_jax.sampler.rollouts import Finished, Rollouts, RolloutStats
@@ -53,16 +53,33 @@ class Engine:
         self._check_memory()
         self.ledger = Ledger(request.limits, request.eos_ids)
         self.granule = mesh.ways(jax.sharding.get_abstract_mesh(), "batch")
+        self.most_rows = schedule.most_rows(len(request.prompts), request.num_samples, request.capacity, self.granule)
         self.queue = Queue(list(range(len(request.prompts))), request.num_samples, request.capacity)
         self.row_keys = self._row_keys()
         self.layout = Layout(np.zeros((0, 1), np.int64))
         self.prefix: programs.Prefix = []
         self.history: programs.History = []
         self.num_steps = self.num_row_steps = self.num_segments = self.num_regroups = 0
+        self.buckets: set[tuple[int, ...]] = set()
         self.reported = np.zeros(len(request.prompts), bool)
 
     def run(self) -> Rollouts:
         begin = time.perf_counter()
+        with compilations.counted() as compiled:
+            self._decode_all()
+        stats = RolloutStats(
+            num_steps=self.num_steps,
+            num_row_steps=self.num_row_steps,
+            num_segments=self.num_segments,
+            num_regroups=self.num_regroups,
+            num_buckets=len(self.buckets),
+            num_compilations=compiled.num,
+            compile_secs=compiled.secs,
+            secs=time.perf_counter() - begin,
+        )
+        return self.ledger.rollouts(self.request.num_samples, stats)
+
+    def _decode_all(self) -> None:
         while True:
             live = self._live_sequences()
             admitted = np.array(self.queue.admit(len(live)), np.int64)
@@ -71,18 +88,9 @@ class Engine:
             elif not len(live):
                 break
             else:
-                if len(live) * 2 <= self.layout.num_rows:
-                    self._regroup(live, [])
+                self._compact(live)
                 self._decode_segment()
             self._report_finished()
-        stats = RolloutStats(
-            num_steps=self.num_steps,
-            num_row_steps=self.num_row_steps,
-            num_segments=self.num_segments,
-            num_regroups=self.num_regroups,
-            secs=time.perf_counter() - begin,
-        )
-        return self.ledger.rollouts(self.request.num_samples, stats)
 
     def _report_finished(self) -> None:
         """Hands over the groups that have ended since the last time; the receiver may raise to leave the rollout."""
@@ -114,7 +122,8 @@ class Engine:
         """[P*G 2]."""
         r = self.request
         samples = np.arange(r.num_samples, dtype=np.uint32)
-        keys = programs.row_keys(jax.random.key(r.seed), np.uint32(r.step), r.prompt_ids, samples)
+        seed = np.array([r.seed >> 32, r.seed & 0xFFFFFFFF], np.uint32)
+        keys = programs.row_keys(seed, np.uint32(r.step), r.prompt_ids, samples)
         return np.asarray(keys).reshape(-1, 2)
 
     def _live_sequences(self) -> np.ndarray:
@@ -123,14 +132,20 @@ class Engine:
 
     def _prefill_and_enter(self, live: np.ndarray, admitted: np.ndarray) -> None:
         """Prefills the admitted prompts, records first tokens, and lays out those that go on beside the live rows."""
-        most = max(1, min(len(admitted), self.granule * PREFILL_TOKENS // self.prompt_slots))
-        most = schedule.bucket(most, self.granule)
+        most = self._prefill_prompts(len(admitted))
         chunks = [admitted[i : i + most] for i in range(0, len(admitted), most)]
         prefixes = [self._prefill(chunk, most) for chunk in chunks]
         sequences = _sequences_of(admitted, self.request.num_samples)
         entering = sequences[self.ledger.is_live(sequences)]
         places = {int(p): i // most * most + i % most for i, p in enumerate(admitted)}
-        self._regroup(np.sort(np.concatenate([live, entering])), prefixes, places)
+        self._regroup(self._arranged(np.sort(np.concatenate([live, entering]))), prefixes, places)
+
+    def _prefill_prompts(self, wanted: int) -> int:
+        """Prompts to prefill at a time: all that may decode together or a half, a quarter, ... of them."""
+        most = min(self.most_rows // self.request.num_samples, self.granule * PREFILL_TOKENS // self.prompt_slots)
+        while most > 2 * self.granule and most // 2 >= wanted:
+            most //= 2
+        return -(-max(most, 1) // self.granule) * self.granule
 
     def _prefill(self, prompts: np.ndarray, size: int):
         """Caches of up to `size` prompts; their samples' first tokens go to the ledger."""
@@ -138,6 +153,7 @@ class Engine:
         sequences = _sequences_of(np.resize(prompts, size), self.request.num_samples)
         keys = self.row_keys[sequences].reshape(size, -1, 2)
         fixed = (self.architecture, self.method, self.params, self.parameters)
+        self.buckets.add(tokens.shape)
         prefix, choices = programs.prefill(*fixed, tokens, lengths, keys)
         num_real = len(prompts) * self.request.num_samples
         choices = jax.tree.map(lambda a: np.asarray(a).reshape(1, -1)[:, :num_real], choices)
@@ -152,13 +168,23 @@ class Engine:
             tokens[row, : lengths[row]] = self.request.prompts[prompt]
         return tokens, lengths
 
-    def _regroup(self, sequences: np.ndarray, new_prefixes: list, new_places: dict[int, int] | None = None) -> None:
-        """Lays out the given sequences; caches of those that were decoding move to their new rows."""
-        old = self.layout
+    def _compact(self, live: np.ndarray) -> None:
+        """A smaller batch, once half of the rows or fewer are live."""
+        if len(live) * 2 <= self.layout.num_rows:
+            smaller = self._arranged(live)
+            if smaller.num_rows < self.layout.num_rows:
+                self._regroup(smaller, [])
+
+    def _arranged(self, sequences: np.ndarray) -> Layout:
         if not len(sequences):
-            self.layout = Layout(np.zeros((0, 1), np.int64))
+            return Layout(np.zeros((0, 1), np.int64))
+        return schedule.arrange(sequences, self.request.num_samples, rows=self.most_rows, granule=self.granule)
+
+    def _regroup(self, layout: Layout, new_prefixes: list, new_places: dict[int, int] | None = None) -> None:
+        """Takes on a layout; caches of rows that were decoding move to their new rows."""
+        old, self.layout = self.layout, layout
+        if not layout.num_rows:
             return
-        self.layout = self._arrange(sequences)
         self.num_regroups += 1
         self.prefix = self._regrouped_prefix(old, new_prefixes, new_places or {})
         if not old.num_rows:
@@ -175,13 +201,6 @@ class Engine:
         one = cache.KeysValues(np.zeros((*shape, a.head_dim, 0), dtype), np.zeros((*shape, 0, a.head_dim), dtype))
         return [one] * a.num_layers
 
-    def _arrange(self, sequences: np.ndarray) -> Layout:
-        a = self.architecture
-        slot_flops = 4 * a.num_heads * a.head_dim * a.num_layers
-        row_cost = 2 * a.num_nonembedding_params / slot_flops + self.ledger.lengths[sequences].mean()
-        costs = {"row_cost": row_cost, "unit_cost": self.prompt_slots}
-        return schedule.arrange(sequences, self.request.num_samples, granule=self.granule, **costs)
-
     def _regrouped_prefix(self, old: Layout, new_prefixes: list, new_places: dict[int, int]):
         """Each unit's prompt cache, from the units before or from a new prefill."""
         num_samples = self.request.num_samples
@@ -191,12 +210,16 @@ class Engine:
         trees = ([self.prefix] if len(old.sequences) else []) + new_prefixes
         if len(trees) == 1 and np.array_equal(units, np.arange(len(jax.tree.leaves(trees[0])[0]))):
             return trees[0]
-        return [programs.take([tree[layer] for tree in trees], units) for layer in range(len(trees[0]))]
+        regrouped = []
+        while trees[0]:  # layer by layer: what has been moved is freed
+            regrouped.append(programs.take([tree.pop(0) for tree in trees], units))
+        return regrouped
 
     def _decode_segment(self) -> None:
         rows, ages = self._rows()
         lengths = self.prompt_lengths[self.layout.prompts(self.request.num_samples)]
         fixed = (self.architecture, self.method, self.segment_steps, self.params, self.parameters, self.eos_ids)
+        self.buckets.add((*self.layout.sequences.shape, self.history[0].keys.shape[-1]))
         recent, written = programs.segment(*fixed, lengths, self.prefix, self.history, rows)
         written = jax.tree.map(np.asarray, written)
         self.ledger.add(self.layout.rows, written.num_steps, written.choices)

@@ -82,9 +82,12 @@ def _placed(params: decoder.Params, dtype: jnp.dtype) -> decoder.Params:
 
 
 @jax.jit
-def row_keys(seed: jax.Array, step: jax.Array, prompt_ids: jax.Array, num_samples: jax.Array) -> jax.Array:
-    """Key data [P G 2] of every sample; `num_samples` is arange(G)."""
-    key = jax.random.fold_in(seed, step)
+def row_keys(seed: Values, step: Values, prompt_ids: Values, num_samples: Values) -> jax.Array:
+    """Key data [P G 2] of every sample; `num_samples` is arange(G), `seed` is [2]: its high and low 32 bits.
+
+    `jax.random.key` would keep only the low ones.
+    """
+    key = jax.random.fold_in(jax.random.wrap_key_data(seed), step)
     fold = jax.vmap(jax.vmap(jax.random.fold_in, (None, 0)), (0, None))
     keys = fold(jax.vmap(jax.random.fold_in, (None, 0))(key, prompt_ids), num_samples)
     return jax.random.key_data(keys)

@@ -15,7 +15,10 @@ class RolloutStats:
     num_row_steps: int  # rows x steps, idle lanes included
     num_segments: int
     num_regroups: int  # compactions and refills
-    secs: float
+    num_buckets: int  # shapes of prefills and of segments that came up: a program each
+    num_compilations: int  # programs that this process did not have yet: 0 in steady state
+    compile_secs: float
+    secs: float  # wall clock, compilations included
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

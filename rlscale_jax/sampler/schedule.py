@@ -38,26 +38,42 @@ def bucket(size: int, granule: int = 1) -> int:
     return -(-units // step) * step * granule
 
 
-def arrange(sequences: np.ndarray, num_samples: int, *, row_cost: float, unit_cost: float, granule: int = 1) -> Layout:
-    """The cheapest layout of the given sequences (sorted): lanes share a prompt's keys, but may idle.
+def most_rows(num_prompts: int, num_samples: int, capacity: int, granule: int = 1) -> int:
+    """Rows of the largest batch: every prompt that may decode at a time, with its whole group."""
+    return bucket(min(num_prompts, capacity // num_samples), granule) * num_samples
 
-    A step costs row_cost for every row, idle or not, and unit_cost for every unit (reading its prompt's keys).
-    Numbers of units are bucketed, in multiples of `granule` (data shards).
+
+def arrange(sequences: np.ndarray, num_samples: int, *, rows: int, granule: int = 1) -> Layout:
+    """The smallest layout of the given sequences (sorted) among those of `rows`, half as many, a quarter, ...
+
+    Few sizes, so that few programs are compiled. Lanes share their prompt's keys but may idle: of the widths that fit
+    a size the largest is taken, which reads each prompt's keys for the most lanes at once.
     """
-    _prompts, counts = np.unique(sequences // num_samples, return_counts=True)
+    counts = np.unique(sequences // num_samples, return_counts=True)[1]
+    widths = sorted({num_samples, *(1 << i for i in range(num_samples.bit_length()) if 1 << i <= num_samples)})
 
-    def num_units(width):
-        return bucket(int(np.sum(-(-counts // width))), granule)
+    def num_units(halvings: int, width: int) -> int:
+        units = -(-rows // (width << halvings))
+        return -(-units // granule) * granule
 
-    widths = [w for w in {num_samples, *(1 << i for i in range(num_samples.bit_length()))} if w <= num_samples]
-    width = min(sorted(widths, reverse=True), key=lambda w: num_units(w) * (w * row_cost + unit_cost))
-    units = [
-        np.resize(np.append(chunk, [IDLE] * (width - len(chunk))), width)
-        for prompt in np.split(sequences, np.cumsum(counts)[:-1])
-        for chunk in np.split(prompt, range(width, len(prompt), width))
+    fitting = [
+        (num_units(halvings, width) * width, -width, halvings)
+        for halvings in range(rows.bit_length())
+        for width in widths
+        if np.sum(-(-counts // width)) <= num_units(halvings, width)
     ]
-    table = np.full((num_units(width), width), IDLE, np.int64)
-    table[: len(units)] = units
+    _rows, negative, halvings = min(fitting)
+    return _layout(sequences, num_samples, num_units(halvings, -negative), -negative)
+
+
+def _layout(sequences: np.ndarray, num_samples: int, num_units: int, width: int) -> Layout:
+    begins = np.flatnonzero(np.diff(sequences // num_samples)) + 1
+    units = [
+        chunk for group in np.split(sequences, begins) for chunk in np.split(group, range(width, len(group), width))
+    ]
+    table = np.full((num_units, width), IDLE, np.int64)
+    for row, lanes in enumerate(units):
+        table[row, : len(lanes)] = lanes
     return Layout(table)
 
 

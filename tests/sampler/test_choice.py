@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import scipy.special
 import scipy.stats
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 
 from rlscale_jax.sampler import generate
 from rlscale_jax.sampler.choice import choose, draw, method_and_parameters, uniforms
@@ -37,8 +39,8 @@ def _plausible(counts, weights) -> bool:
 def test_generated_tokens_follow_the_model(model, next_logits):
     """First and second tokens of many samples of one prompt."""
     prompt, num = [4, 17, 33], 4096
-    settings = {"temperature": 0.8, "top_k": 12, "eos_ids": (), "seed": 5}
-    tokens = generate(model, [prompt], num_samples=num, max_new_tokens=2, **settings).tokens[0]
+    chosen = {"temperature": 0.8, "top_k": 12, "eos_ids": (), "seed": 5}
+    tokens = generate(model, [prompt], num_samples=num, max_new_tokens=2, **chosen).tokens[0]
     first = next_logits(model, prompt, tokens[:1])[0, 0]
     assert _fits(tokens[:, 0], first)
     common = np.bincount(tokens[:, 0]).argmax()
@@ -69,6 +71,38 @@ def test_truncation_keeps_what_sorting_keeps(top_k, top_p):
         num_kept = int(np.sum(np.cumsum(probabilities) - probabilities < top_p))
         assert seen <= set(order[:num_kept].tolist())
         assert int(order[0]) in seen
+
+
+compiled = jax.jit(choose, static_argnums=0)
+VALUES = st.sampled_from([-1e4, -60.0, -2.0, -1.0, -1.0, 0.0, 0.5, 0.5, 1.0, 2.0, 30.0, 1e4])
+
+
+@given(
+    st.lists(VALUES, min_size=2, max_size=24),
+    st.integers(0, 30),
+    st.sampled_from([1e-6, 0.01, 0.3, 0.5, 0.9, 0.999999, 1.0]),
+    st.sampled_from([0.3, 1.0, 4.0, 1e6]),
+)
+@settings(max_examples=150, deadline=None)
+def test_extreme_and_equal_logits_are_cut_as_by_sorting(values, top_k, top_p, temperature):
+    """The normaliser shows exactly which tokens were kept."""
+    logits = np.full(24, -3e4, np.float32)  # one shape: compiled once a method
+    logits[: len(values)] = values
+    scaled = (logits - logits.max()).astype(np.float64) / temperature
+    ordered = np.sort(scaled)[::-1]
+    if top_k:
+        ordered = ordered[ordered >= ordered[min(top_k, 24) - 1]]
+    before = np.cumsum(scipy.special.softmax(ordered)) - scipy.special.softmax(ordered)
+    assume(top_p == 1 or np.abs(before - top_p).min() > 1e-5)  # else float32 decides
+    kept = scaled >= ordered[before < top_p].min()
+    method, parameters = method_and_parameters(temperature, top_k, top_p)
+    draws = jnp.linspace(0, 1, 64 * 2, endpoint=False).reshape(64, 2)[:, ::-1]
+    chosen = compiled(method, parameters, jnp.broadcast_to(logits, (64, 24)), draws)
+    assert kept[np.asarray(chosen.token)].all()
+    expected = scaled - scipy.special.logsumexp(scaled[kept])
+    np.testing.assert_allclose(chosen.sampling_logprob, expected[np.asarray(chosen.token)], atol=1e-4, rtol=1e-5)
+    plain = scipy.special.log_softmax(logits.astype(np.float64))
+    np.testing.assert_allclose(chosen.logprob, plain[np.asarray(chosen.token)], atol=1e-4, rtol=1e-5)
 
 
 def test_equal_logits_are_equally_likely():

@@ -82,6 +82,31 @@ def test_one_token_needs_no_decode_step(model, prompts):
     assert rollouts.stats.num_steps == 0
 
 
+def test_every_completion_ends_at_its_first_token(model, prompts):
+    settings = {"num_samples": 3, "max_new_tokens": 36, "temperature": 1.0, "seed": 4}
+    rollouts = generate(model, prompts, eos_ids=tuple(range(64)), **settings)
+    assert (rollouts.lengths == 1).all() and (rollouts.finish == FINISH_EOS).all()
+    assert rollouts.stats.num_steps == 0
+
+
+def test_groups_that_end_at_once_make_room_for_others(model, prompts, next_logits):
+    """In waves of one group: each of the first tokens that are likely ends its completion."""
+    first = {int(next_logits(model, prompt, np.zeros((1, 1), int))[0, 0].argmax()) for prompt in prompts[:3]}
+    settings = {"num_samples": 2, "max_new_tokens": 20, "temperature": 0.0, "eos_ids": tuple(first), "seed": 0}
+    waves, whole = (generate(model, prompts, wave_sequences=size, **settings) for size in (2, 0))
+    np.testing.assert_array_equal(waves.tokens, whole.tokens)
+    assert (waves.lengths[:3] == 1).all() and (waves.lengths[3:] > 1).any()
+
+
+@pytest.mark.parametrize("temperature", [1e-6, 1e-30, 1e-45, 1e-300])
+def test_a_temperature_near_zero_is_greedy(model, prompts, temperature):
+    settings = {"num_samples": 2, "max_new_tokens": 12, "eos_ids": (), "seed": 5}
+    greedy, cold = (generate(model, prompts, temperature=t, **settings) for t in (0.0, temperature))
+    np.testing.assert_array_equal(cold.tokens, greedy.tokens)
+    np.testing.assert_allclose(cold.sampling_logprobs, 0, atol=1e-6)
+    np.testing.assert_allclose(cold.logprobs, greedy.logprobs, atol=1e-6)
+
+
 def test_bfloat16_stays_near_float32(model, prompts):
     """The rate at which bfloat16 and float32 part is a measured property, not equality: see benchmarks/NOTES.md."""
     settings = {"num_samples": 4, "max_new_tokens": 36, "temperature": 1.0, "eos_ids": (), "seed": 4}

@@ -1,5 +1,7 @@
 """A sample's tokens depend on (seed, step, prompt id, sample, position) and on nothing else."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -36,6 +38,30 @@ def test_batch_size_and_padding(model, prompts, reference):
     np.testing.assert_array_equal(found.tokens[0], reference.tokens[0])
 
 
+def test_beside_a_much_longer_prompt(model, prompts, reference):
+    """Every prompt's cache is then eight times as wide, and mostly empty."""
+    long = np.random.default_rng(1).integers(0, 64, 57).tolist()  # with 70 new ones just within the model's 128
+    found = generate(model, [*prompts, long], **SETTINGS)
+    _same(_first(found, len(prompts)), reference)
+    alone = generate(model, [long], prompt_ids=[len(prompts)], **SETTINGS)
+    np.testing.assert_array_equal(found.tokens[-1], alone.tokens[0])
+
+
+def _first(rollouts, num_prompts):
+    fields = ("tokens", "lengths", "logprobs", "sampling_logprobs", "finish")
+    return dataclasses.replace(rollouts, **{name: getattr(rollouts, name)[:num_prompts] for name in fields})
+
+
+def test_unequal_limits(model, prompts, reference):
+    """Sequences that end at any time are compacted away; those that stay do not notice."""
+    limits = np.random.default_rng(2).integers(1, 71, (len(prompts), 4))
+    limits[0, 0] = 70
+    found = generate(model, prompts, **{**SETTINGS, "max_new_tokens": limits})
+    assert found.stats.num_regroups > 1
+    real = np.arange(70) < np.minimum(limits, reference.lengths)[..., None]
+    np.testing.assert_array_equal(found.tokens, np.where(real, reference.tokens, 0))
+
+
 def test_group_size(model, prompts, reference):
     found = generate(model, prompts, **{**SETTINGS, "num_samples": 2})
     np.testing.assert_array_equal(found.tokens, reference.tokens[:, :2])
@@ -58,7 +84,10 @@ def test_devices(model, prompts, reference, config):
     np.testing.assert_allclose(found.logprobs, reference.logprobs[:, :2, :12], atol=1e-4)
 
 
-@pytest.mark.parametrize("change", [{"seed": 12}, {"step": 1}, {"prompt_ids": [5, 6, 7, 8, 9]}])
+CHANGES = [{"seed": 12}, {"seed": 11 + 2**32}, {"seed": 2**63 - 1}, {"step": 1}, {"prompt_ids": [5, 6, 7, 8, 9]}]
+
+
+@pytest.mark.parametrize("change", CHANGES)
 def test_what_a_draw_depends_on(model, prompts, reference, change):
     found = generate(model, prompts, **{**SETTINGS, **change})
     assert (found.tokens[:, :, 0] != reference.tokens[:, :, 0]).any()

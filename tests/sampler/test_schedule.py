@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlscale_jax.sampler.schedule import IDLE, Queue, arrange, bucket
+from rlscale_jax.sampler.schedule import IDLE, Queue, arrange, bucket, most_rows
 
 
 @given(st.integers(1, 100_000), st.integers(1, 64))
@@ -18,10 +18,11 @@ def test_few_buckets_cover_every_size():
     assert len({bucket(size) for size in range(1, 4097)}) < 50
 
 
-@given(st.sets(st.integers(0, 39), min_size=1), st.sampled_from([1, 3, 8]), st.sampled_from([1, 4]))
+@given(st.sets(st.integers(0, 39), min_size=1), st.sampled_from([1, 3, 5, 8]), st.sampled_from([1, 4]))
 def test_a_layout_holds_every_sequence_once_in_lanes_of_its_prompt(sequences, num_samples, granule):
     wanted = np.array(sorted(sequences))
-    layout = arrange(wanted, num_samples, row_cost=100.0, unit_cost=10.0, granule=granule)
+    rows = most_rows(-(-40 // num_samples), num_samples, 40, granule)
+    layout = arrange(wanted, num_samples, rows=rows, granule=granule)
     found = layout.rows[layout.rows != IDLE]
     np.testing.assert_array_equal(np.sort(found), wanted)
     assert len(layout.sequences) % granule == 0
@@ -29,14 +30,20 @@ def test_a_layout_holds_every_sequence_once_in_lanes_of_its_prompt(sequences, nu
         assert {s // num_samples for s in unit.tolist() if s != IDLE} <= {prompt}
 
 
+@given(st.sets(st.integers(0, 255), min_size=1))
+def test_layouts_come_in_halves_of_the_whole_batch(sequences):
+    """No more idle rows than live ones, and few shapes whatever the survivors."""
+    layout = arrange(np.array(sorted(sequences)), 8, rows=256)
+    assert layout.num_rows in {1 << i for i in range(9)}
+    assert layout.num_rows < 2 * len(sequences)
+
+
 def test_whole_groups_share_their_prompt():
-    layout = arrange(np.arange(32), 8, row_cost=100.0, unit_cost=10.0)
-    assert layout.sequences.shape == (4, 8)
+    assert arrange(np.arange(32), 8, rows=64).sequences.shape == (4, 8)
 
 
 def test_scattered_rows_do_not_keep_idle_lanes():
-    layout = arrange(np.arange(0, 32, 8), 8, row_cost=100.0, unit_cost=10.0)
-    assert layout.sequences.shape == (4, 1)
+    assert arrange(np.arange(0, 32, 8), 8, rows=64).sequences.shape == (4, 1)
 
 
 def test_prompts_enter_in_order_and_within_the_capacity():
