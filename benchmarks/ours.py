@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import workloads
-from rlscale_jax.experiment.config import GrpoConfig, OptimizerConfig
-from rlscale_jax.models import Architecture, Model, decoder
+from rlscale_jax.experiment.config import GrpoConfig, MeshConfig, OptimizerConfig
+from rlscale_jax.models import Architecture, Model, decoder, sharding
+from rlscale_jax.models.mesh import make_mesh
 from rlscale_jax.sampler import RolloutStats, generate, lay_out
 from rlscale_jax.training import batch, update
 
@@ -14,10 +15,14 @@ from rlscale_jax.training import batch, update
 class Rollout:
     """Each call samples the whole workload with another seed."""
 
-    def __init__(self, work: workloads.Rollout):
+    def __init__(self, work: workloads.Rollout, config: MeshConfig):
         self.work, self.seed = work, 0
         self.stats: list[RolloutStats] = []  # of every call
-        self.model = lay_out(random_model(work.shape), dtype=jnp.dtype(work.dtype))
+        model = random_model(work.shape)
+        if config.data * config.tensor > 1:
+            placed = sharding.param_shardings(model.architecture, make_mesh(config))
+            model = Model(model.architecture, jax.device_put(model.params, placed))
+        self.model = lay_out(model, dtype=jnp.dtype(work.dtype), rows=work.num_prompts * work.num_samples)
         self.prompts, self.limits = work.prompts().tolist(), work.limits()
 
     def __call__(self) -> None:

@@ -19,6 +19,7 @@ import json
 import os
 
 from benchmarks import measure, peers, workloads
+from rlscale_jax.experiment.config import MeshConfig
 
 
 def main() -> None:
@@ -27,12 +28,15 @@ def main() -> None:
         measure.use_threads(arguments.threads)
     os.environ.setdefault("RLSCALE_CACHE_DIR", "off")
     work = workloads.ROLLOUTS[arguments.workload]
+    if (num_devices := arguments.data * arguments.tensor) > 1:
+        flag = f"--xla_force_host_platform_device_count={num_devices}"
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flag}".strip()
     from rlscale_jax.models import runtime  # JAX reads its environment when it is imported
 
     runtime.start()
     from benchmarks import floor, ours
 
-    rollout = ours.Rollout(work)
+    rollout = ours.Rollout(work, MeshConfig(data=arguments.data, fsdp=1, tensor=arguments.tensor))
     clock = "cpu" if arguments.threads == 1 else "wall"
     settings = {"amount": int(work.limits().sum()), "unit": "useful tokens/s", "clock": clock}
     contender = measure.Contender(rollout)
@@ -58,6 +62,8 @@ def _arguments() -> argparse.Namespace:
     python = peers.default_python()
     parser.add_argument("--peer_python", default=python, help=f"python of the peers' environment (here: {python})")
     parser.add_argument("--threads", type=int, default=0, help="cores in use; 1 counts CPU seconds; 0: all, wall clock")
+    parser.add_argument("--data", type=int, default=1, help="devices that share the sequences; on CPU virtual ones")
+    parser.add_argument("--tensor", type=int, default=1, help="devices that share the weights")
     parser.add_argument("--rounds", type=int, default=5, help="measured repetitions of each contender, the median told")
     arguments = parser.parse_args()
     if arguments.peer:

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from rlscale_jax.models import rotary
+from rlscale_jax.models import rotary, tiles
 from rlscale_jax.models.architecture import Architecture
 from rlscale_jax.models.layers import Attend, Block, Decoder, RMSNorm
 from rlscale_jax.models.mesh import constrain, constrain_residual
@@ -75,8 +75,22 @@ def transform(
     remat: str = "none",
 ) -> tuple[jax.Array, Any]:
     """`hidden_states` from tokens already looked up, x [..., T, D] (see `embed`); computes in x's dtype."""
-    block_def, norm_def = _definitions(architecture)
     cos_sin = rotary.tables(architecture, positions)
+    return transform_at(architecture, params, x, cos_sin, attend, layer_inputs, remat=remat)
+
+
+def transform_at(
+    architecture: Architecture,
+    params: Params,
+    x: jax.Array,
+    cos_sin: tuple[jax.Array, jax.Array],
+    attend: Attend,
+    layer_inputs: Any = None,
+    *,
+    remat: str = "none",
+) -> tuple[jax.Array, Any]:
+    """`transform` with the positions' rotary tables already made: a loop of steps makes those of all at once."""
+    block_def, norm_def = _definitions(architecture)
 
     def layer(x, inputs):
         layer_params, layer_input = inputs
@@ -124,7 +138,10 @@ def _run_layers(layer, x, layer_params, layer_inputs):
 
 
 def lm_head(params: Params) -> tuple[jax.Array, Literal["dv", "vd"]]:
-    """The output matrix and how it lies: the model's own kernel [D V], or its embedding table [V D] when tied."""
+    """The output matrix and how it lies: the model's own kernel [D V], or its embedding table [V D] when tied.
+
+    Not of a head in `tiles`.
+    """
     if "lm_head" in params:
         return constrain(params["lm_head"]["kernel"], None, "vocab"), "dv"
     return constrain(params["embed"]["embedding"], "vocab", None), "vd"
@@ -132,8 +149,10 @@ def lm_head(params: Params) -> tuple[jax.Array, Literal["dv", "vd"]]:
 
 def unembed(params: Params, hidden: jax.Array) -> jax.Array:
     """Logits [..., V] in float32 of hidden states [..., D]."""
-    head, axes = lm_head(params)
     with _precision(hidden.dtype):
+        if "lm_head" in params and params["lm_head"]["kernel"].ndim == 3:
+            return tiles.product(hidden, params["lm_head"]["kernel"], params["embed"]["embedding"].shape[0])
+        head, axes = lm_head(params)
         return jnp.einsum(f"...d,{axes}->...v", hidden, head.astype(hidden.dtype), preferred_element_type=jnp.float32)
 
 

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from rlscale_jax.models import rotary
+from rlscale_jax.models import rotary, tiles
 from rlscale_jax.models.architecture import Architecture
 from rlscale_jax.models.backward import dense, swiglu
 from rlscale_jax.models.mesh import constrain_residual, constrain_rows
@@ -23,13 +23,17 @@ INIT_STDDEV = 0.02  # of the published configurations (initializer_range)
 
 
 class Linear(nnx.Module):
+    """x @ kernel + bias. A sampler may lay the kernel out in `tiles`."""
+
     def __init__(self, in_size: int, out_size: int, *, rngs: nnx.Rngs, bias: bool = False):
+        self.out_size = out_size
         self.kernel = nnx.Param(nnx.initializers.normal(INIT_STDDEV)(rngs.params(), (in_size, out_size), jnp.float32))
         if bias:
             self.bias = nnx.Param(jnp.zeros((out_size,), jnp.float32))
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        y = dense(x, self.kernel[...])
+        kernel = self.kernel[...]
+        y = dense(x, kernel) if kernel.ndim == 2 else tiles.product(x, kernel, self.out_size)
         return y + self.bias[...].astype(x.dtype) if hasattr(self, "bias") else y
 
 

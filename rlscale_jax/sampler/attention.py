@@ -52,14 +52,35 @@ def _combine(parts: list[Part]) -> jax.Array:
 
 def _part(q: Float[Array, "*rows R H"], part: KeysValues, filled: jax.Array) -> Part:
     """`filled`, for all or for each of the leading rows, says how many slots are visible."""
-    scores = jnp.einsum("...rh,...hs->...rs", q, part.keys, preferred_element_type=jnp.float32) * q.shape[-1] ** -0.5
+    scores = _product(q, part.keys) * q.shape[-1] ** -0.5
     filled = filled.reshape(*filled.shape, *[1] * (scores.ndim - filled.ndim))
     scores = jnp.where(jnp.arange(scores.shape[-1]) < filled, scores, MASKED)
     high = jnp.max(scores, axis=-1)
     weights = jnp.exp(scores - high[..., None])
-    dtype = part.values.dtype
-    out = jnp.einsum("...rs,...sh->...rh", weights.astype(dtype), part.values, preferred_element_type=jnp.float32)
+    out = _product(weights.astype(part.values.dtype), part.values)
     return Part(high, jnp.sum(weights, axis=-1), out)
+
+
+FEW_QUERIES = 3  # up to here a CPU multiplies them by a row's cache faster one at a time
+
+
+def _product(vectors: Float[Array, "*rows R n"], matrices: Float[Array, "*rows n m"]) -> Float[Array, "*rows R m"]:
+    """Each row's vectors times its matrix, in float32.
+
+    For one vector at a time XLA's CPU compiler emits a loop over the matrix where it lies; a product of several is a
+    library call for every row, which copies the matrix first.
+    """
+
+    def together(vectors, matrices):
+        return jnp.einsum("...rn,...nm->...rm", vectors, matrices, preferred_element_type=jnp.float32)
+
+    def one_by_one(vectors, matrices):
+        each = [jnp.einsum("...n,...nm->...m", vectors[..., i, :], matrices) for i in range(vectors.shape[-2])]
+        return jnp.stack(each, axis=-2).astype(jnp.float32)
+
+    if vectors.shape[-2] > FEW_QUERIES or vectors.dtype != jnp.float32:
+        return together(vectors, matrices)
+    return jax.lax.platform_dependent(vectors, matrices, cpu=one_by_one, default=together)
 
 
 def _prefix_part(q: Float[Array, "*rows R H"], part: KeysValues, filled: Int[Array, " U"]) -> Part:

@@ -5,16 +5,13 @@ Arguments are checked here, before anything compiles; `engine` does the work.
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from rlscale_jax.models import Model
+from rlscale_jax.models import Model, mesh
 from rlscale_jax.models.architecture import Architecture
-from rlscale_jax.sampler import programs
 from rlscale_jax.sampler.engine import Engine, Request
+from rlscale_jax.sampler.layout import lay_out
 from rlscale_jax.sampler.rollouts import Finished, Rollouts
 
 
@@ -66,24 +63,8 @@ def generate(
         wave_sequences=wave_sequences,
     )
     request = dataclasses.replace(request, between_segments=between_segments)
-    with _on_mesh(model):
-        return Engine(lay_out(model), request).run()
-
-
-def lay_out(model: Model, dtype=None) -> Model:
-    """The model with parameters laid out for decoding, cast to `dtype`; unchanged when they already are."""
-    dtype = jnp.dtype(dtype or model.dtype)
-    if isinstance(model.params["layers"], list) and dtype == model.dtype:
-        return model
-    with _on_mesh(model):
-        return Model(model.architecture, programs.lay_out(model.params, dtype=dtype))
-
-
-def _on_mesh(model: Model):
-    """The context of the mesh that holds the parameters, if one does."""
-    sharding = model.params["embed"]["embedding"].sharding
-    mesh = sharding.mesh if isinstance(sharding, jax.sharding.NamedSharding) else None
-    return jax.set_mesh(mesh) if isinstance(mesh, jax.sharding.Mesh) else nullcontext()
+    with mesh.of(model.params):
+        return Engine(lay_out(model, rows=request.capacity), request).run()
 
 
 def _checked(architecture: Architecture, *, prompts, num_samples, max_new_tokens, prompt_ids, wave_sequences, **rest):

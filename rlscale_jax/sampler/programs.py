@@ -6,14 +6,14 @@ old one can be freed before the next is made.
 """
 
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from rlscale_jax.models import attention as full_attention
-from rlscale_jax.models import decoder, mesh, sharding
+from rlscale_jax.models import decoder, mesh, rotary, sharding, tiles
 from rlscale_jax.models.architecture import Architecture
 from rlscale_jax.sampler import cache, choice
 from rlscale_jax.sampler.attention import decode_attend
@@ -44,39 +44,45 @@ class Written(NamedTuple):
     num_steps: jax.Array  # [B] int32
 
 
-def lay_out(params: decoder.Params, *, dtype: jnp.dtype) -> decoder.Params:
+def lay_out(params: decoder.Params, *, dtype: jnp.dtype, own_head: bool = False, cut: bool = False) -> decoder.Params:
     """Parameters for decoding: cast, one dict a layer, whole along `embed` (a step cannot wait for weights of other
     devices) and split over `tensor`. Once per policy version.
 
     Stacked layers are moved one by one: in one program all would be gathered before the first is in its place, which
-    takes the weights' memory twice.
+    takes the weights' memory twice. `own_head` gives a tied model its output matrix [D V] beside the embedding table,
+    `cut` lays kernels out in tiles: both for CPUs, whose products want columns side by side.
     """
-    layers = params["layers"]
+    layers, how = params["layers"], {"dtype": dtype, "cut": cut}
     if not isinstance(layers, list):
         num_layers = layers["attn_norm"]["scale"].shape[0]
-        layers = [lay_out_layer(layers, np.int32(index), dtype=dtype) for index in range(num_layers)]
+        layers = [lay_out_layer(layers, np.int32(index), **how) for index in range(num_layers)]
     else:
-        layers = lay_out_arrays(layers, dtype=dtype)
+        layers = lay_out_arrays(layers, **how)
     rest = {name: part for name, part in params.items() if name != "layers"}
-    return {**lay_out_arrays(rest, dtype=dtype), "layers": layers}
+    return {**lay_out_arrays(rest, own_head=own_head, **how), "layers": layers}
 
 
-@functools.partial(jax.jit, static_argnames="dtype")
-def lay_out_layer(layers: decoder.Params, index: Values, *, dtype: jnp.dtype) -> decoder.Params:
+@functools.partial(jax.jit, static_argnames=("dtype", "cut"))
+def lay_out_layer(layers: decoder.Params, index: Values, *, dtype: jnp.dtype, cut: bool = False) -> decoder.Params:
     """One layer of stacked ones, in its own place."""
-    return _placed(jax.tree.map(lambda a: a[index], layers), dtype)
+    return _placed(jax.tree.map(lambda a: a[index], layers), dtype, cut)
 
 
-@functools.partial(jax.jit, static_argnames="dtype")
-def lay_out_arrays(params: decoder.Params, *, dtype: jnp.dtype) -> decoder.Params:
-    """Parameters that are not stacked: embedding, last norm, LM head."""
-    return _placed(params, dtype)
+@functools.partial(jax.jit, static_argnames=("dtype", "own_head", "cut"))
+def lay_out_arrays(params: Any, *, dtype: jnp.dtype, own_head: bool = False, cut: bool = False) -> Any:
+    """Parameters that are not stacked: embedding, last norm, LM head, or a list of layers."""
+    if own_head and "lm_head" not in params:
+        params = params | {"lm_head": {"kernel": params["embed"]["embedding"].T}}
+    return _placed(params, dtype, cut)
 
 
-def _placed(params: decoder.Params, dtype: jnp.dtype) -> decoder.Params:
+def _placed(params: Any, dtype: jnp.dtype, cut: bool) -> Any:
     def place(path, array):
-        axes = sharding.PARAM_AXES["/".join(key.key for key in path[-2:])]
-        return mesh.constrain(array.astype(dtype), *(None if axis == "embed" else axis for axis in axes))
+        name = "/".join(key.key for key in path[-2:])
+        axes = [None if axis == "embed" else axis for axis in sharding.PARAM_AXES[name]]
+        if cut and name.endswith("/kernel"):
+            return mesh.constrain(tiles.cut(array.astype(dtype)), axes[1], axes[0], None)
+        return mesh.constrain(array.astype(dtype), *axes)
 
     return jax.tree.map_with_path(place, params)
 
@@ -147,22 +153,22 @@ def segment(
 
     positions = jnp.asarray(rows.age) + 1 + jnp.arange(num_steps)[:, None]
     uniforms = choice.uniforms(jnp.broadcast_to(rows.key, (*positions.shape, 2)), positions)  # all of the segment
+    tables = rotary.tables(architecture, rows.prompt_length + positions - 1)  # in the loop each layer would make them
 
     def step(state):
         index, token, live, recent, written = state
         token = mesh.constrain(token, "batch")
         attend = decode_attend(Visible(prefix_lengths, jnp.asarray(rows.age), index))
         caches = [LayerCache(*layer) for layer in zip(prefix, history, recent, strict=True)]
-        fed = rows.age + index
-        hidden, recent = decoder.hidden_states(
-            architecture, params, token, rows.prompt_length + fed, attend, caches, compute_dtype=dtype
-        )
+        cos_sin = (tables[0][index], tables[1][index])
+        x = decoder.embed(params, token, dtype)
+        hidden, recent = decoder.transform_at(architecture, params, x, cos_sin, attend, caches)
         logits = decoder.unembed(params, hidden)
         chosen = choice.choose(method, parameters, logits, uniforms[index])
         written = Written(
             jax.tree.map(lambda all_, one: all_.at[index].set(one), written.choices, chosen), written.num_steps + live
         )
-        ended = jnp.any(chosen.token[:, None] == eos_ids, axis=-1) | (fed + 2 >= rows.limit)
+        ended = jnp.any(chosen.token[:, None] == eos_ids, axis=-1) | (rows.age + index + 2 >= rows.limit)
         return index + 1, chosen.token, live & ~ended, recent, written
 
     def going(state):

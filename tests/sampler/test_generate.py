@@ -6,7 +6,7 @@ import pytest
 import scipy.special
 
 from rlscale_jax.models import Model
-from rlscale_jax.sampler import FINISH_EOS, FINISH_LENGTH, generate, lay_out
+from rlscale_jax.sampler import FINISH_EOS, FINISH_LENGTH, generate, lay_out, layout
 
 EOS = 5
 
@@ -22,6 +22,18 @@ def test_greedy_tokens_equal_a_forward_without_cache(make_model, num_kv_heads, p
         np.testing.assert_allclose(logprobs, scipy.special.log_softmax(expected, -1).max(-1), atol=1e-4)
     np.testing.assert_array_equal(rollouts.tokens[:, 0], rollouts.tokens[:, 1])
     assert not rollouts.sampling_logprobs.any()
+
+
+@pytest.mark.parametrize("num_samples", [1, 2])
+def test_weights_in_tiles(model, prompts, next_logits, monkeypatch, num_samples):
+    """As large models are laid out for few sequences on CPUs."""
+    monkeypatch.setattr(layout, "CPU_CACHE_BYTES", 0)
+    assert lay_out(model, rows=num_samples).params["lm_head"]["kernel"].ndim == 3
+    rollouts = generate(
+        model, prompts[:1], num_samples=num_samples, max_new_tokens=20, temperature=0.0, eos_ids=(), seed=0
+    )
+    expected = next_logits(model, prompts[0], rollouts.tokens[0])
+    np.testing.assert_array_equal(rollouts.tokens[0], expected.argmax(-1))
 
 
 @pytest.mark.parametrize("settings", [{}, {"temperature": 0.6}, {"temperature": 1.3, "top_k": 9, "top_p": 0.8}])
