@@ -70,6 +70,7 @@ def generate(
 def _checked(architecture: Architecture, *, prompts, num_samples, max_new_tokens, prompt_ids, wave_sequences, **rest):
     if not len(prompts):
         raise ValueError("no prompts were given")
+    _check_integers(num_samples=num_samples, wave_sequences=wave_sequences, **{k: rest[k] for k in INTEGERS})
     if num_samples < 1:
         raise ValueError(f"num_samples is {num_samples}; it must be at least 1")
     prompts = [_prompt(architecture, i, p) for i, p in enumerate(prompts)]
@@ -83,8 +84,17 @@ def _checked(architecture: Architecture, *, prompts, num_samples, max_new_tokens
         limits=limits,
         prompt_ids=_prompt_ids(len(prompts), prompt_ids),
         capacity=wave_sequences or len(limits),
-        **{**rest, "eos_ids": tuple(int(e) for e in rest["eos_ids"])},
+        **{**rest, "seed": int(rest["seed"]), "eos_ids": tuple(int(e) for e in rest["eos_ids"])},
     )
+
+
+INTEGERS = ("top_k", "seed", "step")
+
+
+def _check_integers(**given) -> None:
+    for name, value in given.items():
+        if not isinstance(value, int | np.integer):
+            raise ValueError(f"{name} is {value!r}; it must be an integer")
 
 
 def _prompt(architecture, index, prompt) -> np.ndarray:
