@@ -27,10 +27,11 @@ def main() -> None:
     if arguments.threads:
         measure.use_threads(arguments.threads)
     os.environ.setdefault("RLSCALE_CACHE_DIR", "off")
-    work = workloads.ROLLOUTS[arguments.workload]
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # a peer wants its part of the accelerator
+    work, flags = workloads.ROLLOUTS[arguments.workload], os.environ.get("XLA_FLAGS", "")
     if (num_devices := arguments.data * arguments.tensor) > 1:
         flag = f"--xla_force_host_platform_device_count={num_devices}"
-        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flag}".strip()
+        os.environ["XLA_FLAGS"] = f"{flags} {flag}".strip()
     from rlscale_jax.models import runtime  # JAX reads its environment when it is imported
 
     runtime.start()
@@ -42,6 +43,7 @@ def main() -> None:
     contender = measure.Contender(rollout)
     threads = arguments.threads or measure.num_cores()
     if arguments.peer:
+        os.environ["XLA_FLAGS"] = flags  # ours has read its own; a peer runs as it comes
         command = [arguments.peer_python, "-m", f"benchmarks.peers.{arguments.peer}", arguments.workload]
         with measure.peer(command, threads=threads) as peer:
             series, theirs = measure.alternate([contender, peer], rounds=arguments.rounds)
