@@ -50,10 +50,10 @@ class Engine:
         self.prompt_lengths = np.array([len(p) for p in request.prompts], np.int32)
         self.prompt_slots = schedule.bucket(int(self.prompt_lengths.max()), 16)
         self.segment_steps = min(SEGMENT_STEPS, schedule.bucket(max(int(request.limits.max()) - 1, 1), 8))
-        self._check_memory()
-        self.ledger = Ledger(request.limits, request.eos_ids)
         self.granule = mesh.ways(jax.sharding.get_abstract_mesh(), "batch")
         self.most_rows = schedule.most_rows(len(request.prompts), request.num_samples, request.capacity, self.granule)
+        self._check_memory()
+        self.ledger = Ledger(request.limits, request.eos_ids)
         self.queue = Queue(list(range(len(request.prompts))), request.num_samples, request.capacity)
         self.row_keys = self._row_keys()
         self.layout = Layout(np.zeros((0, 1), np.int64))
@@ -111,8 +111,8 @@ class Engine:
         r = self.request
         memory.check_fits(
             self.architecture,
-            prompts=min(len(r.prompts), r.capacity // r.num_samples),
-            sequences=min(len(r.limits), r.capacity),
+            prompts=self.most_rows // r.num_samples,
+            sequences=self.most_rows,
             prompt_slots=self.prompt_slots,
             slots=int(r.limits.max()),
             size=self.params["embed"]["embedding"].dtype.itemsize,

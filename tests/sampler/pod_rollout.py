@@ -12,11 +12,10 @@ from rlscale_jax.experiment.config import DataConfig, Experiment, GrpoConfig, Me
 from rlscale_jax.planning import libtpu
 
 CASES = {  # architecture, slice, fsdp, tensor, prompts
-    "tiny": ({"hidden_size": 256, "intermediate_size": 512, "num_hidden_layers": 2}, "v5e:2x4", 4, 2, 8),
     "7b": ({"hidden_size": 3584, "intermediate_size": 18944, "num_hidden_layers": 28}, "v5e:8x8", 16, 4, 64),
     "72b": ({"hidden_size": 8192, "intermediate_size": 29568, "num_hidden_layers": 80}, "v5p:8x8x8", 64, 8, 512),
 }
-HEADS = {"tiny": (4, 2), "7b": (28, 4), "72b": (64, 8)}
+HEADS = {"7b": (28, 4), "72b": (64, 8)}
 ITEM_BYTES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f32": 4, "s32": 4, "u32": 4}
 # An array in HBM has no memory space S(n) in its layout.
 ARRAY = re.compile(r"(\w+)\[([\d,]*)\]\{([^}]*)\}")
