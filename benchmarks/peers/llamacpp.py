@@ -16,7 +16,13 @@ import numpy as np
 from benchmarks import measure, workloads
 
 
+@llama_cpp.llama_log_callback
+def _say_nothing(_level, _text, _data):
+    """Its log is a line for every tensor of the graph."""
+
+
 def main(name: str) -> None:
+    llama_cpp.llama_log_set(_say_nothing, None)
     work = workloads.ROLLOUTS[name]
     if work.dtype != "float32":
         raise SystemExit(f"{name}: this peer runs float32 workloads only")

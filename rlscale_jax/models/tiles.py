@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 COLUMNS = 48
+MANY_ROWS = 32  # from here on the product, not the memory, takes the time: whole kernels multiply faster
 
 
 def cut(kernel: Float[Array, "D F"]) -> Float[Array, "tiles D 48"]:
@@ -21,6 +22,8 @@ def cut(kernel: Float[Array, "D F"]) -> Float[Array, "tiles D 48"]:
 def product(x: Float[Array, "*rows D"], tiles: Float[Array, "tiles D 48"], size: int) -> Float[Array, "*rows F"]:
     """x @ kernel for the kernel of `size` columns that was cut."""
     num_tiles, depth, _ = tiles.shape
+    if x.size // depth >= MANY_ROWS:
+        return x @ tiles.swapaxes(0, 1).reshape(depth, -1)[:, :size]
     flat = jnp.broadcast_to(x.reshape(-1, depth), (num_tiles, x.size // depth, depth))
     each = jax.lax.dot_general(flat, tiles, (((2,), (1,)), ((0,), (0,))), preferred_element_type=x.dtype)
     return each.swapaxes(0, 1).reshape(*x.shape[:-1], -1)[..., :size]
