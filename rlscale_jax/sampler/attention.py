@@ -52,12 +52,12 @@ def _combine(parts: list[Part]) -> jax.Array:
 
 def _part(q: Float[Array, "*rows R H"], part: KeysValues, filled: jax.Array) -> Part:
     """`filled`, for all or for each of the leading rows, says how many slots are visible."""
-    scores = _product(q, part.keys) * q.shape[-1] ** -0.5
+    scores = _product(q, jnp.asarray(part.keys)) * q.shape[-1] ** -0.5
     filled = filled.reshape(*filled.shape, *[1] * (scores.ndim - filled.ndim))
     scores = jnp.where(jnp.arange(scores.shape[-1]) < filled, scores, MASKED)
     high = jnp.max(scores, axis=-1)
     weights = jnp.exp(scores - high[..., None])
-    out = _product(weights.astype(part.values.dtype), part.values)
+    out = _product(weights.astype(part.values.dtype), jnp.asarray(part.values))
     return Part(high, jnp.sum(weights, axis=-1), out)
 
 

@@ -22,10 +22,10 @@ def counted() -> Iterator[Compilations]:
     """Counts until the context ends, whoever in this process compiles."""
     found = Compilations()
 
-    def listen(event: str, secs: float, **_):
+    def listen(event: str, duration_secs: float, **_):
         if event == _EVENT:
             found.num += 1
-            found.secs += secs
+            found.secs += duration_secs
 
     jax.monitoring.register_event_duration_secs_listener(listen)
     try:

@@ -93,7 +93,7 @@ def row_keys(seed: Values, step: Values, prompt_ids: Values, num_samples: Values
 
     `jax.random.key` would keep only the low ones.
     """
-    key = jax.random.fold_in(jax.random.wrap_key_data(seed), step)
+    key = jax.random.fold_in(jax.random.wrap_key_data(jnp.asarray(seed)), step)
     fold = jax.vmap(jax.vmap(jax.random.fold_in, (None, 0)), (0, None))
     keys = fold(jax.vmap(jax.random.fold_in, (None, 0))(key, prompt_ids), num_samples)
     return jax.random.key_data(keys)
@@ -153,7 +153,9 @@ def segment(
 
     positions = jnp.asarray(rows.age) + 1 + jnp.arange(num_steps)[:, None]
     uniforms = choice.uniforms(jnp.broadcast_to(rows.key, (*positions.shape, 2)), positions)  # all of the segment
-    tables = rotary.tables(architecture, rows.prompt_length + positions - 1)  # in the loop each layer would make them
+    tables = rotary.tables(
+        architecture, jnp.asarray(rows.prompt_length) + positions - 1
+    )  # in the loop each layer would make them
 
     def step(state):
         index, token, live, recent, written = state
