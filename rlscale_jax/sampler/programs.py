@@ -52,14 +52,14 @@ def lay_out(params: decoder.Params, *, dtype: jnp.dtype, own_head: bool = False,
     takes the weights' memory twice. `own_head` gives a tied model its output matrix [D V] beside the embedding table,
     `cut` lays kernels out in tiles: both for CPUs, whose products want columns side by side.
     """
-    layers, how = params["layers"], {"dtype": dtype, "cut": cut}
+    layers = params["layers"]
     if not isinstance(layers, list):
         num_layers = layers["attn_norm"]["scale"].shape[0]
-        layers = [lay_out_layer(layers, np.int32(index), **how) for index in range(num_layers)]
+        layers = [lay_out_layer(layers, np.int32(index), dtype=dtype, cut=cut) for index in range(num_layers)]
     else:
-        layers = lay_out_arrays(layers, **how)
+        layers = lay_out_arrays(layers, dtype=dtype, cut=cut)
     rest = {name: part for name, part in params.items() if name != "layers"}
-    return {**lay_out_arrays(rest, own_head=own_head, **how), "layers": layers}
+    return {**lay_out_arrays(rest, dtype=dtype, own_head=own_head, cut=cut), "layers": layers}
 
 
 @functools.partial(jax.jit, static_argnames=("dtype", "cut"))
@@ -153,9 +153,8 @@ def segment(
 
     positions = jnp.asarray(rows.age) + 1 + jnp.arange(num_steps)[:, None]
     uniforms = choice.uniforms(jnp.broadcast_to(rows.key, (*positions.shape, 2)), positions)  # all of the segment
-    tables = rotary.tables(
-        architecture, jnp.asarray(rows.prompt_length) + positions - 1
-    )  # in the loop each layer would make them
+    # in the loop each layer would make them
+    tables = rotary.tables(architecture, jnp.asarray(rows.prompt_length) + positions - 1)
 
     def step(state):
         index, token, live, recent, written = state
