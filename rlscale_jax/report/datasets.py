@@ -21,9 +21,10 @@ def dataset_items(data: StudyData) -> list[Table | Missing]:
 def _sets(data: StudyData) -> Table:
     run = data.runs[0]
     steps, batch = run.setting("num_steps"), run.setting("grpo.prompts_per_step")
-    known = steps and batch
-    use = f"{batch} prompts a step, {run.setting('data.order')}" if known else "training"
-    rows = [("training", "in", f"{steps * batch:,}" if known else "–", use)]
+    total, use = "–", "training"
+    if isinstance(steps, int) and isinstance(batch, int):
+        total, use = f"{steps * batch:,}", f"{batch} prompts a step, {run.setting('data.order')}"
+    rows = [("training", "in", total, use)]
     for suite in suites(data.runs):
         count = next((one.num_questions[suite] for one in data.runs if suite in one.num_questions), None)
         rows.append((suite, "in" if in_domain(suite) else "other", f"{count:,}" if count else "–", "evaluation"))

@@ -12,8 +12,16 @@ from rlscale_jax.studies import grid
 CONFIGS = pathlib.Path(__file__).parent.parent.parent / "configs"
 
 
-def load(name: str) -> Experiment | Study:
+def load(name: str) -> Experiment:
     found = flags.load(str(CONFIGS / name))
+    assert isinstance(found, Experiment)
+    validation.validate(found)
+    return found
+
+
+def load_study(name: str) -> Study:
+    found = flags.load(str(CONFIGS / name))
+    assert isinstance(found, Study)
     validation.validate(found)
     return found
 
@@ -25,14 +33,14 @@ def load(name: str) -> Experiment | Study:
      ("llama3.py:instruct", "llama instruct", 4), ("qwen2_5.py:base-transfer", "qwen base", 7)],
 )  # fmt: skip
 def test_a_study_s_members_share_one_law(name, group, sizes):
-    study = load(name)
+    study = load_study(name)
     assert len(study.members) == sizes
     assert {groups.label(member.name) for member in study.members} == {group}
     assert {(member.variant, member.model.name == member.name) for member in study.members} == {("", True)}
 
 
 def test_published_studies_have_three_seeds():
-    assert {load(name).seeds for name in ("qwen2_5.py:base", "llama3.py:instruct")} == {(0, 1, 2)}
+    assert {load_study(name).seeds for name in ("qwen2_5.py:base", "llama3.py:instruct")} == {(0, 1, 2)}
 
 
 def test_an_instruct_like_start_differs_from_its_base_by_finetuning_alone():
