@@ -7,7 +7,7 @@ from rlscale_jax import laws
 from rlscale_jax.report import commands, style
 from rlscale_jax.report.figures import Missing, Picture
 from rlscale_jax.report.study import Run, StudyData
-from rlscale_jax.report.sweeps import budgets, final, mean_curve, plot_values, varied
+from rlscale_jax.report.sweeps import final, mean_curve, plot_values, varied
 from rlscale_jax.report.tables import Table, show
 
 FIELD = "grpo.group_size"
@@ -30,12 +30,13 @@ def group_size_items(data: StudyData) -> list[Picture | Missing | Table]:
 def loss_at(runs: list[Run], budget: float) -> tuple[float, float]:
     """(loss, its standard error) of runs of one setting at a compute budget, by each run's own power law.
 
-    The error is that between runs where there are several, else that of the one line's points.
+    The error is that between runs where there are several, else that of the one line's points. NaN where no run's
+    evaluations reach from below the budget to above it: nothing is extrapolated.
     """
     found = []
     for run in runs:
         x, loss = mean_curve([run], "flops_paper")
-        if len(x) >= laws.MIN_POINTS:
+        if len(x) >= laws.MIN_POINTS and x.min() <= budget <= x.max():
             found.append(_line_at(np.log(x), np.log(loss), np.log(budget)))
     if not found:
         return float("nan"), float("nan")
@@ -53,7 +54,12 @@ def _line_at(u: np.ndarray, v: np.ndarray, at: float) -> tuple[float, float]:
 
 
 def _budgets(values: dict[float, list[Run]]) -> np.ndarray:
-    return budgets({value: mean_curve(runs, "flops_paper") for value, runs in values.items()}, NUM_BUDGETS)
+    """Budgets, evenly in the logarithm, that at least two settings have reached."""
+    spent = [mean_curve(runs, "flops_paper")[0] for runs in values.values()]
+    firsts, lasts = sorted(x.min() for x in spent if len(x)), sorted(x.max() for x in spent if len(x))
+    if len(firsts) < 2 or not firsts[1] < lasts[-2]:
+        return np.array([])
+    return np.geomspace(firsts[1], lasts[-2], NUM_BUDGETS + 2)[1:-1]
 
 
 def _picture(model: str, values: dict[float, list[Run]]) -> Picture:
@@ -73,7 +79,7 @@ def _picture(model: str, values: dict[float, list[Run]]) -> Picture:
     caption = (
         f"{model}: test loss by rollout group size G, mean of {' to '.join(map(str, runs))} run(s) a setting, with "
         "power laws; left for the same prompts, middle for the same compute, right the fitted loss at equal compute "
-        "with its 90 % interval (the lowest point of each line is ringed)."
+        "of the settings that have spent it, with its 90 % interval (the lowest of each budget is ringed)."
     )
     return Picture(name=f"group_size_{model.replace(' ', '_')}", title=f"Rollout group size, {model}", caption=caption,
                    figure=figure, paper="Figure 13")  # fmt: skip
@@ -88,7 +94,7 @@ def _plot_best(axes: Axes, values: dict[float, list[Run]]) -> None:
         shifted = sizes * 1.04 ** (i - (len(at) - 1) / 2)
         axes.errorbar(shifted, loss, REACH * error, marker=style.MARKERS[i], ms=4, color=color, capsize=2, elinewidth=1,
                       label=f"{budget:.1e} FLOPs")  # fmt: skip
-        best = int(np.argmin(loss))
+        best = int(np.nanargmin(loss))
         axes.plot(shifted[best], loss[best], "o", ms=10, mfc="none", mec=color, mew=1.2)
     axes.set_xscale("log", base=2)
     axes.set_xticks(sizes, [f"{size:g}" for size in sizes])
@@ -118,12 +124,16 @@ def _best_table(model: str, values: dict[float, list[Run]]) -> Table:
     """The best G of each budget, and whether the runner-up is really behind."""
     rows = []
     for budget in _budgets(values):
-        found = sorted((*loss_at(runs, budget), value) for value, runs in values.items())
+        known = {value: loss_at(runs, budget) for value, runs in values.items()}
+        found = sorted((*at, value) for value, at in known.items() if np.isfinite(at[0]))
+        if len(found) < 2:
+            continue
         (loss, error, best), (next_loss, next_error, next_best) = found[:2]
         apart = next_loss - loss > REACH * np.hypot(error, next_error)
-        rows.append((f"{budget:.2g}", f"{best:g}", f"{loss:.4f}", f"{next_best:g}", f"{next_loss:.4f}",
+        compared = ", ".join(f"{value:g}" for value in sorted(value for *_, value in found))
+        rows.append((f"{budget:.2g}", compared, f"{best:g}", f"{loss:.4f}", f"{next_best:g}", f"{next_loss:.4f}",
                      "yes" if apart else "no: within the noise"))  # fmt: skip
     return Table(name=f"best_group_size_{_name(model)}", title=f"Best group size for a compute budget, {model}",
-                 header=("budget (FLOPs)", "best G", "loss", "next G", "loss", "apart"), rows=rows, paper="Figure 13",
+                 header=("budget (FLOPs)", "compared", "best G", "loss", "next G", "loss", "apart"), rows=rows, paper="Figure 13",
                  caption="By the power law of each setting, at 90 %" if len(rows) else
                  "The settings have no budget in common")  # fmt: skip

@@ -7,7 +7,7 @@ from rlscale_jax import laws
 from rlscale_jax.laws.comparison import Row, compare
 from rlscale_jax.laws.reuse import Reuse
 from rlscale_jax.laws.simulation import Design, simulate
-from rlscale_jax.report import findings, groups, style, sweeps
+from rlscale_jax.report import findings, group_size, groups, style, sweeps
 from rlscale_jax.report.study import Run
 from rlscale_jax.report.tables import Table, between, show
 
@@ -152,3 +152,22 @@ def _suite_run(**ends) -> Run:
 )
 def test_transfer_is_judged_by_domain(ends, verdict):
     assert findings.transfer([_suite_run(**ends)]).verdict == verdict
+
+
+def _line_run(slope: float, first: float, last: float) -> Run:
+    spent = np.geomspace(first, last, 12)
+    metrics = {"step": np.arange(1.0, 13), "scaling/flops_paper": spent, "scaling/test_loss": spent**-slope}
+    return Run(name="a_s0", model="a", start="a", seed=0, config={}, metrics=metrics, num_questions={}, prompt="")
+
+
+def test_loss_at_a_budget_is_the_line_s_and_nothing_is_extrapolated():
+    loss, error = group_size.loss_at([_line_run(0.1, 1e3, 1e6), _line_run(0.1, 1e3, 1e6)], 1e4)
+    assert loss == pytest.approx(1e4**-0.1) and error == pytest.approx(0, abs=1e-9)
+    assert np.isnan(group_size.loss_at([_line_run(0.1, 1e3, 1e6)], 1e7)[0])
+
+
+def test_the_best_group_size_is_told_for_budgets_that_two_have_spent():
+    values = {4.0: [_line_run(0.05, 1e3, 1e5)], 16.0: [_line_run(0.1, 1e4, 1e6)], 64.0: [_line_run(0.01, 1e5, 1e7)]}
+    rows = group_size._best_table("a", values).rows
+    assert [row[1] for row in rows] == ["4, 16", "4, 16", "16, 64", "16, 64"]
+    assert {row[2] for row in rows} == {"16"} and {row[-1] for row in rows} == {"yes"}
