@@ -134,6 +134,6 @@ def _best_table(model: str, values: dict[float, list[Run]]) -> Table:
         rows.append((f"{budget:.2g}", compared, f"{best:g}", f"{loss:.4f}", f"{next_best:g}", f"{next_loss:.4f}",
                      "yes" if apart else "no: within the noise"))  # fmt: skip
     return Table(name=f"best_group_size_{_name(model)}", title=f"Best group size for a compute budget, {model}",
-                 header=("budget (FLOPs)", "compared", "best G", "loss", "next G", "loss", "apart"), rows=rows, paper="Figure 13",
-                 caption="By the power law of each setting, at 90 %" if len(rows) else
+                 header=("budget (FLOPs)", "compared", "best G", "loss", "next G", "loss", "apart"), rows=rows,
+                 paper="Figure 13", caption="By the power law of each setting, at 90 %" if len(rows) else
                  "The settings have no budget in common")  # fmt: skip
