@@ -94,8 +94,9 @@ def _plot_best(axes: Axes, values: dict[float, list[Run]]) -> None:
         shifted = sizes * 1.04 ** (i - (len(at) - 1) / 2)
         axes.errorbar(shifted, loss, REACH * error, marker=style.MARKERS[i], ms=4, color=color, capsize=2, elinewidth=1,
                       label=f"{budget:.1e} FLOPs")  # fmt: skip
-        best = int(np.nanargmin(loss))
-        axes.plot(shifted[best], loss[best], "o", ms=10, mfc="none", mec=color, mew=1.2)
+        if np.isfinite(loss).any():
+            best = int(np.nanargmin(loss))
+            axes.plot(shifted[best], loss[best], "o", ms=10, mfc="none", mec=color, mew=1.2)
     axes.set_xscale("log", base=2)
     axes.set_xticks(sizes, [f"{size:g}" for size in sizes])
     axes.set_xlabel("group size G")
