@@ -15,6 +15,7 @@ from rlscale_jax.experiment.config import (
     SamplingConfig,
 )
 
+DTYPE = {"tiny": "float32", "half": "bfloat16"}  # a state and a save of it in float32 are 12 GB for the 0.5B shape
 NEW_TOKENS = {"tiny": 24, "half": 16}
 PROMPTS = {"tiny": 16, "half": 4}  # of 512; 4 mini-batches and the KL term as in the study
 
@@ -24,7 +25,7 @@ def get_config(size: str) -> Experiment:
     return Experiment(
         name=size,
         num_steps=3 if size == "tiny" else 2,
-        model=ModelConfig(name=size, path=f"{place}/model", compute_dtype="float32" if size == "tiny" else "bfloat16"),
+        model=ModelConfig(name=size, path=f"{place}/model", param_dtype=DTYPE[size], compute_dtype=DTYPE[size]),
         data=DataConfig(train=f"{place}/train", heldout=f"{place}/heldout", max_prompt_tokens=192),
         sampling=SamplingConfig(max_new_tokens=NEW_TOKENS[size]),
         grpo=GrpoConfig(
