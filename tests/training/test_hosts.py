@@ -1,5 +1,6 @@
 """Several hosts: one run, whoever writes and however many there are; what happens when one of them is lost."""
 
+import json
 import pathlib
 import signal
 import time
@@ -7,6 +8,7 @@ import time
 import jax
 import pytest
 
+from rlscale_jax.experiment.config import experiment_from_dict
 from rlscale_jax.experiment.records import read_rows
 from rlscale_jax.training import assets, loop
 
@@ -31,7 +33,7 @@ def two_hosts(pod, workdir):
     return workdir / RUN
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def experiment(tiny, tiny_assets):
     made = assets.ensure(tiny.experiment(num_steps=2), tiny_assets, log_path=tiny_assets / "log.txt")
     made.data.verifier = VERIFIER
@@ -73,15 +75,18 @@ def test_everything_is_written_once(two_hosts):
     assert [row["step"] for row in rows(two_hosts)] == [0, 1, 2]
     lines = (two_hosts / "log.txt").read_text().splitlines()
     assert len(lines) == len(set(lines))
-    assert sorted(path.name for path in (two_hosts / "checkpoints").iterdir()) == ["2"]
+    kept = {path.name for path in (two_hosts / "checkpoints").iterdir()}
+    assert "2" in kept and kept <= {"1", "2"}  # a slow machine saves every 15 seconds
     assert len(list((two_hosts / "tensorboard").iterdir())) == 1
 
 
 @pytest.mark.slow
 def test_what_two_hosts_saved_goes_on_in_one_process_on_another_mesh(two_hosts, experiment, tmp_path, copy_run):
     directory = copy_run(two_hosts, tmp_path / "on")
-    experiment.num_steps, experiment.mesh.data, experiment.mesh.fsdp, experiment.mesh.tensor = 3, 1, 2, 1
-    loop.train(experiment, directory, devices=jax.devices()[:2])
+    kept = experiment_from_dict(json.loads((two_hosts / "config.json").read_text()))
+    for one in (kept, experiment):
+        one.num_steps, one.mesh.data, one.mesh.fsdp, one.mesh.tensor = 3, 1, 2, 1
+    loop.train(kept, directory, devices=jax.devices()[:2])
     assert [row["step"] for row in rows(directory)] == [0, 1, 2, 3]
     experiment.mesh.fsdp = 1
     loop.train(experiment, tmp_path / "single", devices=jax.devices()[:1])
