@@ -23,20 +23,25 @@ class Model:
         return self.params["embed"]["embedding"].dtype
 
 
-def logits(model: Model, tokens: Int[Array, "B T"], lengths: Int[Array, " B"]) -> Float[Array, "B T V"]:
+def logits(
+    model: Model, tokens: Int[Array | np.ndarray, "B T"], lengths: Int[Array | np.ndarray, " B"]
+) -> Float[Array, "B T V"]:
     """Next-token logits, float32, computed in the parameters' dtype; zero at and after each row's length.
 
     Raises:
       ValueError: shapes that do not belong together, or ids outside the vocabulary (where they are on the host).
     """
-    vocab_size = model.architecture.vocab_size
-    if isinstance(tokens, np.ndarray) and tokens.size and not 0 <= tokens.min() <= tokens.max() < vocab_size:
-        raise ValueError(f"token ids {tokens.min()} to {tokens.max()}; the model's vocabulary is 0 to {vocab_size - 1}")
-    tokens, lengths = jnp.asarray(tokens), jnp.asarray(lengths)
-    if tokens.ndim != 2 or lengths.shape != tokens.shape[:1]:
-        raise ValueError(f"tokens {tokens.shape} and lengths {lengths.shape}; give [rows, tokens] and [rows]")
+    if np.ndim(tokens) != 2 or np.shape(lengths) != np.shape(tokens)[:1]:
+        raise ValueError(f"tokens {np.shape(tokens)} and lengths {np.shape(lengths)}; give [rows, tokens] and [rows]")
+    if isinstance(tokens, np.ndarray):
+        _check_ids(tokens[np.arange(tokens.shape[1]) < np.asarray(lengths)[:, None]], model.architecture.vocab_size)
     with mesh.of(model.params):
-        return _logits(model.architecture, model.params, tokens, lengths)
+        return _logits(model.architecture, model.params, jnp.asarray(tokens), jnp.asarray(lengths))
+
+
+def _check_ids(ids: np.ndarray, vocab_size: int) -> None:
+    if ids.size and not 0 <= ids.min() <= ids.max() < vocab_size:
+        raise ValueError(f"token ids {ids.min()} to {ids.max()}; the model's vocabulary is 0 to {vocab_size - 1}")
 
 
 def _plain(architecture: Architecture, params: decoder.Params, tokens: jax.Array, lengths: jax.Array) -> jax.Array:

@@ -190,3 +190,5 @@ def test_rows_and_ids_are_checked():
         models.logits(model, np.array([1, 2, 3, 4]), np.array([4]))
     with pytest.raises(ValueError, match=r"token ids 1 to 151; the model's vocabulary is 0 to 150"):
         models.logits(model, np.array([[1, 151]]), np.array([2]))
+    padded = models.logits(model, np.array([[1, 2, -100]]), np.array([2]))  # padding may be anything
+    np.testing.assert_allclose(padded[:, :2], models.logits(model, np.array([[1, 2]]), np.array([2])), atol=1e-5)
