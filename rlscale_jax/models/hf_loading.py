@@ -105,8 +105,11 @@ def _same_values(first: StoredTensor, second: StoredTensor) -> bool:
     if first.shape != second.shape or first.code not in tensor_files.DTYPES:
         return False
     rows = max(1, _COMPARED // max(1, math.prod(first.shape[1:])))
-    pieces = ((t.rows(start, start + rows).read() for t in (first, second)) for start in range(0, first.shape[0], rows))
-    return all(np.array_equal(*(piece.astype(np.float32).view(np.uint32) for piece in pair)) for pair in pieces)
+
+    def bits(tensor: StoredTensor, start: int) -> np.ndarray:
+        return tensor.rows(start, start + rows).read().astype(np.float32).view(np.uint32)
+
+    return all(np.array_equal(bits(first, row), bits(second, row)) for row in range(0, first.shape[0], rows))
 
 
 @dataclasses.dataclass(frozen=True)
