@@ -1,5 +1,7 @@
 """This project's own rollout and update on a workload, as contenders for `measure`."""
 
+import contextlib
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -56,7 +58,10 @@ class Rollout:
 
 
 class Update:
-    """Each call does one whole step: rollout and reference where the workload has them, then the update."""
+    """Each call does one whole step: rollout and reference where the workload has them, then the update.
+
+    On several devices rows are split over them and every device holds all weights.
+    """
 
     def __init__(self, work: workloads.Update):
         self.work, self.step = work, 0
@@ -64,16 +69,25 @@ class Update:
         self.config = grpo_config(work)
         self.architecture, dtype = model.architecture, jnp.dtype(work.dtype)
         self.programs = update.build(self.architecture, self.config, OptimizerConfig(), compute_dtype=dtype)
-        self.reference = jax.tree.map(jnp.copy, model.params) if work.with_rollout else None
-        self.state = self.programs.init_state(model.params)
+        self.mesh = make_mesh(MeshConfig(data=-1, fsdp=1)) if jax.device_count() > 1 else None
+        params = model.params
+        if self.mesh is not None:
+            params = jax.device_put(params, sharding.param_shardings(self.architecture, self.mesh))
+        self.reference = jax.tree.map(jnp.copy, params) if work.with_rollout else None
+        with self._on_mesh():
+            self.state = self.programs.init_state(params)
         self.rng = np.random.default_rng(0)
 
     def __call__(self) -> None:
         self.step += 1
-        minibatch = self._sampled() if self.work.with_rollout else [self._given()]
-        self.state, metrics = self.programs.update(self.state, minibatch)
+        with self._on_mesh():
+            minibatch = self._sampled() if self.work.with_rollout else [self._given()]
+            self.state, metrics = self.programs.update(self.state, minibatch)
         assert np.isfinite(metrics["actor/grad_norm"])
         jax.block_until_ready(self.state)
+
+    def _on_mesh(self) -> contextlib.AbstractContextManager:
+        return jax.set_mesh(self.mesh) if self.mesh is not None else contextlib.nullcontext()
 
     def _sampled(self) -> list[batch.RolloutBatch]:
         work = self.work
@@ -89,7 +103,10 @@ class Update:
         )
         rewards = (rollouts.tokens % 2 == 0).mean(axis=-1)
         whole = batch.make_batch(rollouts, prompts, rewards, self.config)
-        return self.programs.with_logprobs(batch.split(whole, self.config), ref_params=self.reference)[0]
+        minibatch = batch.split(whole, self.config)[0]
+        if self.mesh is not None:
+            minibatch = [batch.place(micro, self.mesh) for micro in minibatch]
+        return self.programs.with_logprobs([minibatch], ref_params=self.reference)[0]
 
     def _given(self) -> batch.RolloutBatch:
         """Tokens as they come: the prompt is a sequence's first token, the rest one completion of advantage 1."""

@@ -19,6 +19,10 @@ from rlscale_jax.models.mesh import constrain, constrain_residual
 
 Params = dict[str, Any]
 
+# A loop stacks what each layer keeps for its backward pass: buffers filled with zeros, then copied into and out of.
+# So few layers compile fast without one. (Not with remat: straight code would have its recomputation merged away.)
+_UNROLLED_LAYERS = 4
+
 REMAT_POLICIES = {
     "full": jax.checkpoint_policies.nothing_saveable,
     "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
@@ -99,7 +103,7 @@ def transform_at(
     if remat != "none":
         layer = jax.checkpoint(layer, policy=REMAT_POLICIES[remat], prevent_cse=False)
     with _precision(x.dtype):
-        x, outputs = _run_layers(layer, x, params["layers"], layer_inputs)
+        x, outputs = _run_layers(layer, x, params["layers"], layer_inputs, may_unroll=remat == "none")
     return nnx.merge(norm_def, params["final_norm"])(x), outputs
 
 
@@ -127,9 +131,10 @@ def _whole_rows(x: jax.Array) -> jax.Array:
     return constrain(x, "lookup_batch", *[None] * (x.ndim - 2), "embed")
 
 
-def _run_layers(layer, x, layer_params, layer_inputs):
+def _run_layers(layer, x, layer_params, layer_inputs, *, may_unroll: bool):
     if not isinstance(layer_params, list):
-        return jax.lax.scan(layer, x, (layer_params, layer_inputs))
+        few = may_unroll and jax.tree.leaves(layer_params)[0].shape[0] <= _UNROLLED_LAYERS
+        return jax.lax.scan(layer, x, (layer_params, layer_inputs), unroll=few)
     outputs = []
     for index, one in enumerate(layer_params):
         x, output = layer(x, (one, None if layer_inputs is None else layer_inputs[index]))
