@@ -103,7 +103,7 @@ def serve(work: Callable[[], object]) -> None:
 @contextlib.contextmanager
 def peer(command: list[str], *, threads: int) -> Iterator[Peer]:
     """Starts a peer and ends it; its environment limits its threads."""
-    env = {**os.environ, "OMP_NUM_THREADS": str(threads), "BENCH_THREADS": str(threads)}
+    env = {**os.environ, **{name: str(threads) for name in ("NPROC", "OMP_NUM_THREADS", "BENCH_THREADS")}}
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     process = subprocess.Popen(command, env=env, **pipes)
     try:
@@ -120,11 +120,12 @@ def use_threads(threads: int) -> None:
 
 
 def use_devices(devices: int) -> None:
-    """Virtual devices of the CPU, one core each: rows computed side by side need no operation that is itself split.
+    """Virtual devices of the CPU that share its cores: rows computed side by side need no operation split in threads.
 
     Before jax's backend starts.
     """
     if devices > 1:
+        os.environ["NPROC"] = str(max(1, num_cores() // devices))
         import jax
 
         jax.config.update("jax_num_cpu_devices", devices)
