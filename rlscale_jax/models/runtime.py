@@ -9,7 +9,7 @@ import sys
 import jax
 from absl import logging
 
-_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # malloc.h
+_M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8  # malloc.h
 
 JOINING = tuple(f"RLSCALE_{name}" for name in ("COORDINATOR", "NUM_PROCESSES", "PROCESS_ID", "DISTRIBUTED"))
 _HEARTBEAT_SECS = 20  # a host that is silent for so long is dead, and the others end with an error
@@ -77,5 +77,6 @@ def _keep_freed_memory() -> None:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is None or (has_accelerator and jax.config.jax_platforms != "cpu"):
         return
+    mallopt(_M_ARENA_MAX, 1)  # threads' own arenas are small, and what does not fit into them is never kept
     mallopt(_M_MMAP_MAX, 0)
     mallopt(_M_TRIM_THRESHOLD, -1)

@@ -7,15 +7,24 @@ import pytest
 
 PROGRAM = """
 import resource
+import threading
 import numpy as np
 from rlscale_jax.models import runtime
 
 runtime._keep_freed_memory()
 faults = []
-for _ in range(3):
+
+
+def use_and_free():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     np.ones(8 * 2**20)
     faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+
+
+for _ in range(3):  # in threads, as compiled programs run
+    thread = threading.Thread(target=use_and_free)
+    thread.start()
+    thread.join()
 print(*faults)
 """
 
