@@ -20,7 +20,7 @@ def main() -> None:
     work = workloads.UPDATES[arguments.workload]
     from rlscale_jax.models import runtime  # JAX reads its environment when it is imported
 
-    measure.use_devices(arguments.devices)
+    measure.use_devices(arguments.data)
     runtime.start()
     threads = arguments.threads or measure.num_cores()
     from benchmarks import floor, ours
@@ -52,7 +52,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--peer", choices=PEERS, default="")
     parser.add_argument("--peer_python", default="python", help="python of the peers' environment")
     parser.add_argument("--threads", type=int, default=0, help="cores in use; 1 counts CPU seconds; 0: all, wall clock")
-    parser.add_argument("--devices", type=int, default=1, help="virtual devices that the rows of ours are split over")
+    parser.add_argument("--data", type=int, default=1, help="virtual devices that the rows of ours are split over")
     parser.add_argument("--rounds", type=int, default=5, help="measured repetitions of each contender")
     return parser.parse_args()
 
