@@ -1,15 +1,10 @@
 """Sets up the JAX runtime of a command: the compilation cache, the hosts of a pod."""
 
-import ctypes
-import glob
 import os
 import pathlib
-import sys
 
 import jax
 from absl import logging
-
-_M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8  # malloc.h
 
 JOINING = tuple(f"RLSCALE_{name}" for name in ("COORDINATOR", "NUM_PROCESSES", "PROCESS_ID", "DISTRIBUTED"))
 _HEARTBEAT_SECS = 20  # a host that is silent for so long is dead, and the others end with an error
@@ -25,7 +20,6 @@ def start() -> None:
     logging.set_verbosity(logging.WARNING)  # Orbax tells every save at INFO
     _compilation_cache()
     _cpu_kernels()
-    _keep_freed_memory()
     coordinator = os.environ.get("RLSCALE_COORDINATOR")
     if coordinator:
         if jax.config.values["jax_platforms"] == "cpu":
@@ -65,18 +59,3 @@ def _cpu_kernels() -> None:
     flags = os.environ.get("XLA_FLAGS", "")
     if jax.__version_info__[:2] == (0, 10) and flag not in flags:
         os.environ["XLA_FLAGS"] = f"{flags} {flag}=".strip()
-
-
-def _keep_freed_memory() -> None:
-    """Where the CPU computes, memory that a program's call frees stays with the process for the next call.
-
-    The C library would hand large blocks back and take them anew, page by page: a tenth of an update's time. Hosts of
-    accelerators keep its ways: their large blocks are rare, and days of them would fragment one heap.
-    """
-    has_accelerator = any(glob.glob(f"/dev/{name}*") for name in ("accel", "vfio/", "nvidia", "kfd"))
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt is None or (has_accelerator and jax.config.jax_platforms != "cpu"):
-        return
-    mallopt(_M_ARENA_MAX, 1)  # threads' own arenas are small, and what does not fit into them is never kept
-    mallopt(_M_MMAP_MAX, 0)
-    mallopt(_M_TRIM_THRESHOLD, -1)
