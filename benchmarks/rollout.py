@@ -11,6 +11,8 @@ compile_secs, peak_rss_gb (on an accelerator also peak_device_gb), what was comp
 steady_compilations) and, with a peer, peer_value and ratio (> 1: ours is better). The compilation cache is off here,
 so that compile_secs is what a first run pays; RLSCALE_CACHE_DIR=DIR turns it on.
 
+On several CPU cores each is a device with its share of the sequences, whose products run on one thread.
+
 A peer runs in an environment of its own, in turn with ours: benchmarks/requirements-peers.txt.
 """
 
@@ -21,6 +23,8 @@ import os
 from benchmarks import measure, peers, workloads
 from rlscale_jax.experiment.config import MeshConfig
 
+ENOUGH = 16  # sequences a core, for each to work on its own as a virtual device
+
 
 def main() -> None:
     arguments = _arguments()
@@ -29,19 +33,21 @@ def main() -> None:
     os.environ.setdefault("RLSCALE_CACHE_DIR", "off")
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # a peer wants its part of the accelerator
     work, flags = workloads.ROLLOUTS[arguments.workload], os.environ.get("XLA_FLAGS", "")
-    if (num_devices := arguments.data * arguments.tensor) > 1:
-        flag = f"--xla_force_host_platform_device_count={num_devices}"
-        os.environ["XLA_FLAGS"] = f"{flags} {flag}".strip()
+    threads = arguments.threads or measure.num_cores()
+    data = arguments.data or (threads if work.limits().size >= ENOUGH * threads else 1)
+    if (num_devices := data * arguments.tensor) > 1:
+        virtual = f"--xla_force_host_platform_device_count={num_devices} --xla_cpu_multi_thread_eigen=false"
+        os.environ["XLA_FLAGS"] = f"{flags} {virtual}".strip()
     from rlscale_jax.models import runtime  # JAX reads its environment when it is imported
 
     runtime.start()
     from benchmarks import floor, ours
 
-    rollout = ours.Rollout(work, MeshConfig(data=arguments.data, fsdp=1, tensor=arguments.tensor))
+    data = data if arguments.data or ours.on_cpu() else 1
+    rollout = ours.Rollout(work, MeshConfig(data=data, fsdp=1, tensor=arguments.tensor))
     clock = "cpu" if arguments.threads == 1 else "wall"
     settings = {"amount": int(work.limits().sum()), "unit": "useful tokens/s", "clock": clock}
     contender = measure.Contender(rollout)
-    threads = arguments.threads or measure.num_cores()
     if arguments.peer:
         os.environ["XLA_FLAGS"] = flags  # ours has read its own; a peer runs as it comes
         command = [arguments.peer_python, "-m", f"benchmarks.peers.{arguments.peer}", arguments.workload]
@@ -50,7 +56,7 @@ def main() -> None:
     else:
         (series,), theirs = measure.alternate([contender], rounds=arguments.rounds), None
     bound = floor.rollout_secs(work, floor.this_machine(threads))
-    more = rollout.steps(series.secs(clock)) | {"threads": threads}
+    more = rollout.steps(series.secs(clock)) | {"threads": threads, "data": data, "tensor": arguments.tensor}
     line = measure.report(arguments.workload, series, floor=settings["amount"] / bound, **settings, **more)
     if theirs:
         line = measure.against(line, arguments.peer, theirs, amount=settings["amount"])
@@ -64,7 +70,7 @@ def _arguments() -> argparse.Namespace:
     python = peers.default_python()
     parser.add_argument("--peer_python", default=python, help=f"python of the peers' environment (here: {python})")
     parser.add_argument("--threads", type=int, default=0, help="cores in use; 1 counts CPU seconds; 0: all, wall clock")
-    parser.add_argument("--data", type=int, default=1, help="devices that share the sequences; on CPU virtual ones")
+    parser.add_argument("--data", type=int, default=0, help="devices that share the sequences; 0: on CPUs one a thread")
     parser.add_argument("--tensor", type=int, default=1, help="devices that share the weights")
     parser.add_argument("--rounds", type=int, default=5, help="measured repetitions of each contender, the median told")
     arguments = parser.parse_args()
