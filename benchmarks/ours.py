@@ -128,14 +128,15 @@ class Update:
 
 def grpo_config(work: workloads.Rollout | workloads.Update) -> GrpoConfig:
     """Of a workload's one step; a rollout's has no update, and no reference."""
-    is_update = isinstance(work, workloads.Update)
+    with_rollout = isinstance(work, workloads.Update) and work.with_rollout
+    remat = isinstance(work, workloads.Update) and work.remat
     return GrpoConfig(
         prompts_per_step=work.num_prompts,
         group_size=work.num_samples,
         num_minibatches=1,
-        kl_coef=0.001 if is_update and work.with_rollout else 0.0,
-        remat="full" if is_update and work.remat else "none",
-        logprob_chunk_tokens=256 if is_update and work.remat else 512,  # a chunk of W4's logits is 0.6 MB a token
+        kl_coef=0.001 if with_rollout else 0.0,
+        remat="full" if remat else "none",
+        logprob_chunk_tokens=256 if remat else 512,  # a chunk of W4's logits is 0.6 MB a token
     )
 
 

@@ -151,5 +151,5 @@ def device_bytes(tree: Any) -> int:
 
 
 @functools.cache
-def _shard_bytes(shape: tuple[int, ...], dtype: np.dtype, place: NamedSharding) -> int:
+def _shard_bytes(shape: tuple[int, ...], dtype: np.dtype, place: Any) -> int:
     return int(np.prod(place.shard_shape(shape))) * dtype.itemsize
