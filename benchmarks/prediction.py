@@ -53,8 +53,9 @@ def main() -> None:
 
 def _measured_secs(work: workloads.Rollout | workloads.Update, arguments: argparse.Namespace) -> float:
     from benchmarks import ours
+    from rlscale_jax.experiment.config import MeshConfig
 
-    repeated = ours.Rollout(work) if isinstance(work, workloads.Rollout) else ours.Update(work)
+    repeated = ours.Rollout(work, MeshConfig()) if isinstance(work, workloads.Rollout) else ours.Update(work)
     (series,) = measure.alternate([measure.Contender(repeated)], rounds=arguments.rounds)
     return series.secs("cpu" if arguments.threads == 1 else "wall")
 

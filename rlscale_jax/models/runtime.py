@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+from typing import Any
 
 import jax
 from absl import logging
@@ -30,7 +31,7 @@ def start() -> None:
         jax.distributed.initialize(**_limits())
 
 
-def _limits() -> dict[str, int]:
+def _limits() -> dict[str, Any]:
     return {"heartbeat_timeout_seconds": _HEARTBEAT_SECS, "shutdown_timeout_seconds": _SHUTDOWN_SECS}
 
 
