@@ -14,8 +14,8 @@ def causal_attend() -> Attend:
     """Each token sees itself and what is before it. Right padding needs no mask: nothing real looks at it."""
 
     def attend(q, k, v, _):
-        rows = [a.reshape(-1, *a.shape[-3:]) for a in (q, k, v)]
-        return causal_attention(*rows, _all_visible(rows[1])).reshape(q.shape), None
+        own_q, own_k, own_v = (a.reshape(-1, *a.shape[-3:]) for a in (q, k, v))
+        return causal_attention(own_q, own_k, own_v, _all_visible(own_k)).reshape(q.shape), None
 
     return attend
 
@@ -34,7 +34,7 @@ def shared_prefix_attend(prefix_lengths: jax.Array, num_prefix: int, num_samples
         keys, values = (_behind(a, b, num_samples) for a, b in zip(prompt[1:], (own_k, own_v), strict=True))
         places = jnp.arange(keys.shape[1])
         visible = (places < prefix_lengths[:, None]) | (places >= num_prefix)  # [P S+Tc]
-        prompt_out = causal_attention(*prompt, _all_visible(prompt[1]))
+        prompt_out = causal_attention(prompt[0], prompt[1], prompt[2], _all_visible(prompt[1]))
         own_out = causal_attention(own_q, keys, values, jnp.repeat(visible, num_samples, axis=0))
         return jnp.concatenate([prompt_out, own_out.reshape(num_prompts, -1, *q.shape[2:])], axis=1), None
 
