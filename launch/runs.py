@@ -38,7 +38,11 @@ def lines(topology: str) -> list[str]:
 def amount(config: str, topology: str) -> tuple[int, float]:
     """Runs of a size on its slice (`config` is FILE:size), and how many standard runs they amount to."""
     own = [line for line in lines(topology) if f"--config={config}-" in line]
-    return len(own), sum(_flag(line, "num_steps", 105) / 105 * _flag(line, "grpo.group_size", 8) / 8 for line in own)
+    return len(own), sum(_num_steps(line) / 105 * _flag(line, "grpo.group_size", 8) / 8 for line in own)
+
+
+def _num_steps(line: str) -> int:
+    return _flag(line, "num_steps", qwen2_5.REUSE_TOTAL // 512 if "-reuse" in line else 105)
 
 
 def _flag(line: str, field: str, default: int) -> int:
