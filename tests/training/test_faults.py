@@ -47,18 +47,18 @@ def assert_same_run(directory, undisturbed, tiny):
     assert samples == expected
 
 
-def test_a_run_that_is_stopped_at_every_seventh_point_gives_the_same_numbers(
+def test_a_run_that_is_stopped_again_and_again_gives_the_same_numbers(
     undisturbed, tiny, tiny_assets, tmp_path, monkeypatch
 ):
-    """Points lie between segments of rollouts and evaluations, before updates, between steps."""
+    """Points lie between segments of rollouts and evaluations, before updates, between steps; each life has 5 more."""
     point, places = stops.Stops.point, []
 
-    def stop_at_seventh(self):
+    def stop_early(self):
         point(self)
-        if self._num_points == 7:
+        if self._num_points == 5 * (len(places) + 1):
             raise stops.Stop
 
-    monkeypatch.setattr(stops.Stops, "point", stop_at_seventh)
+    monkeypatch.setattr(stops.Stops, "point", stop_early)
     for _ in range(20):
         try:
             train(ready(tiny, tiny_assets), tmp_path)
