@@ -46,7 +46,7 @@ def main() -> None:
     data = data if arguments.data or ours.on_cpu() else 1
     rollout = ours.Rollout(work, MeshConfig(data=data, fsdp=1, tensor=arguments.tensor))
     clock = "cpu" if arguments.threads == 1 else "wall"
-    settings = {"amount": int(work.limits().sum()), "unit": "useful tokens/s", "clock": clock}
+    amount = int(work.limits().sum())
     contender = measure.Contender(rollout)
     if arguments.peer:
         os.environ["XLA_FLAGS"] = flags  # ours has read its own; a peer runs as it comes
@@ -57,9 +57,11 @@ def main() -> None:
         (series,), theirs = measure.alternate([contender], rounds=arguments.rounds), None
     bound = floor.rollout_secs(work, floor.this_machine(threads))
     more = rollout.steps(series.secs(clock)) | {"threads": threads, "data": data, "tensor": arguments.tensor}
-    line = measure.report(arguments.workload, series, floor=settings["amount"] / bound, **settings, **more)
+    line = measure.report(
+        *(arguments.workload, series), amount=amount, unit="useful tokens/s", floor=amount / bound, clock=clock, **more
+    )
     if theirs:
-        line = measure.against(line, arguments.peer, theirs, amount=settings["amount"])
+        line = measure.against(line, arguments.peer, theirs, amount=amount)
     print(json.dumps(line))
 
 

@@ -29,7 +29,7 @@ from rlscale_jax.rewards import RewardPool, sandbox
 class Progress(Protocol):
     """Told how many responses are there."""
 
-    def update(self, step: int, **values: float | str) -> None: ...
+    def update(self, step: int, /, **values: float | str) -> None: ...
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,7 @@ class Progress:
         self._recent: deque[tuple[float, int]] = deque(maxlen=20)
         self._last_plain = 0.0
 
-    def update(self, step: int, *, note: str = "", **values: float | str) -> None:
+    def update(self, step: int, note: str = "", /, **values: float | str) -> None:
         """Shows step, values and a note (words that are no value)."""
         now = time.monotonic()
         self._recent.append((now, step))

@@ -42,7 +42,7 @@ class RunLog:
         self._metrics.append({"step": step, **row})
         self._trackers.add(step, row)
         self._test_loss = row.get("scaling/test_loss", self._test_loss)
-        self._progress.update(step, note=self._outlook.words, **_shown(row, self._test_loss))
+        self._progress.update(step, self._outlook.words, **_shown(row, self._test_loss))
         self._rundir.push_sometimes()
 
     def outcomes(self, step: int, score: Score) -> None:
