@@ -26,7 +26,7 @@ rent() { # a wrong option (2) or a refusal (3) is final
 start() { call run.sh "--config=$config" "--workdir=$workdir" "--run=$run" "--commit=$commit" -- ${train_flags[@]+"${train_flags[@]}"}; }
 give_back() { [[ $keep ]] || call delete.sh; }
 
-follow() { # prints how it ended: done, failed, unreachable or preempted
+follow() { # prints how it ended: done, failed, stopped (a notice: it has saved), unreachable or preempted
   local misses=0 found lines
   while sleep "$poll_secs"; do
     found=$(state) || continue # the API is out of reach: the run is not
@@ -37,6 +37,7 @@ follow() { # prints how it ended: done, failed, unreachable or preempted
     fi
     misses=0
     if grep -qE ' (failed|absent)$' <<<"$lines"; then echo failed && return; fi
+    if grep -q ' stopped$' <<<"$lines"; then echo stopped && return; fi
     if (($(grep -c ' done$' <<<"$lines") == num_hosts)); then echo 'done' && return; fi
   done
 }
@@ -65,6 +66,7 @@ supervise() {
       done) finish ;;
       unrented) failures=$((failures + 1)) && sleep "$poll_secs" ;;
       failed) failures=$((failures + 1)) && { on_all_workers "$(worker stop)" || call delete.sh; } ;;
+      stopped) on_all_workers "$(worker stop)" || call delete.sh ;;
       unreachable) failures=$((failures + 1)) && call delete.sh ;;
     esac
   done

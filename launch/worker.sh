@@ -4,7 +4,8 @@
 #   worker.sh {check | start | status | stop} RUN [gs://BUCKET/RECORDS flags of rlscale_jax.train]
 #
 # check succeeds while the host trains, this run or another. start does nothing if this run trains and refuses if
-# another does. status prints `worker HOST STATE`, STATE being absent, running, done or failed. stop asks training to save and end, and insists after two minutes.
+# another does. status prints `worker HOST STATE`, STATE being absent, running, done, stopped (it was asked to, and has
+# saved) or failed. stop asks training to save and end, and insists after two minutes.
 
 set -euo pipefail
 
@@ -74,7 +75,7 @@ start() {
 status() {
   local state=absent
   if [[ -s $home/exit ]]; then
-    if [[ $(<"$home/exit") == 0 ]]; then state="done"; else state=failed; fi
+    case $(<"$home/exit") in 0) state="done" ;; 143) state=stopped ;; *) state=failed ;; esac
   elif running; then
     state=running
   elif [[ -s $home/pid ]]; then

@@ -234,6 +234,14 @@ def test_a_crash_is_retried_and_endless_crashes_are_given_up(cloud):
     assert cloud.resources == {} and cloud.training() == []
 
 
+def test_a_run_stopped_by_a_notice_has_not_failed(cloud):
+    cloud.bucket("work/runs/7b").mkdir(parents=True)
+    cloud.bucket("work/runs/7b/notice").touch()
+    said = ok(cloud("resume.sh", "q", *SLICE, *PLACE, *RUN, "--max-failures=0"))
+    assert "stopped after" in said and cloud.steps() == list(range(6))
+    assert cloud.resources == {} and cloud.training() == []
+
+
 def test_a_second_run_command_leaves_the_running_one_alone(cloud):
     cloud.bucket("work/runs/7b").mkdir(parents=True)
     cloud.bucket("work/runs/7b/hold").touch()

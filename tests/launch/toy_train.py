@@ -25,6 +25,9 @@ while step() < 6 or (run / "hold").exists():
         if step() >= 2 and (run / "crash").exists():
             (run / "crash").unlink()
             sys.exit(1)
+        if step() >= 2 and (run / "notice").exists():
+            (run / "notice").unlink()
+            sys.exit(143)
         with open(run / "metrics.jsonl", "a") as metrics:
             metrics.write(f"{step()}\n")
         temporary = run / "checkpoint.new"
