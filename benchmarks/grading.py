@@ -7,11 +7,11 @@ golds of the evaluation sets at the end of a page of text: as they stand, spelle
 instead. Nothing repeats, so no cache helps; the pool has two workers.
 """
 
+import argparse
 import collections
 import json
 import logging
 import pathlib
-import sys
 import time
 
 from rlscale_jax import rewards
@@ -131,5 +131,15 @@ def _cells(counts: collections.Counter) -> str:
     return " | ".join(str(counts[outcome]) for outcome in ("right", "FP", "FN"))
 
 
+def _directory() -> pathlib.Path:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=pathlib.Path, help="directory with guru/ and grading/")
+    data = parser.parse_args().data
+    for needed in (data / "guru", data / "grading" / "math_peers.jsonl"):
+        if not needed.exists():
+            parser.error(f"{needed} is not there; DATA is a directory with guru/ and grading/math_peers.jsonl")
+    return data
+
+
 if __name__ == "__main__":
-    main(pathlib.Path(sys.argv[1]))
+    main(_directory())
