@@ -17,7 +17,7 @@ from rlscale_jax.laws.fitting import equations
 from rlscale_jax.laws.objectives import Problem, pose
 from rlscale_jax.laws.result import Fit, Region
 from rlscale_jax.laws.solver import minimise
-from rlscale_jax.laws.spread import spread
+from rlscale_jax.laws.spread import sandwich
 
 UNITS = ("runs", "questions", "steps")
 BATCH = 250  # replicates solved at once: bounds the memory
@@ -43,7 +43,7 @@ def bootstrap(
     factor = np.ones(len(fit.theta))
     if "runs" in over:
         alone = [_refits(fit, problem, (one,), answers, num, rng) for one in over] if len(over) > 1 else []
-        factor = _correction(fit, theta, alone, spread(problem, fit.slope, fit.fitted, fit.theta).dof)
+        factor = _correction(fit, theta, alone, sandwich(problem, fit.slope, fit.fitted, fit.theta)[1])
     return _as_region(fit, theta, over, factor)
 
 
@@ -58,7 +58,7 @@ def _refits(fit: Fit, problem: Problem, over, answers, num: int, rng) -> np.ndar
     return np.concatenate(parts)
 
 
-def _correction(fit: Fit, theta: np.ndarray, alone: list[np.ndarray], dof: float) -> np.ndarray:
+def _correction(fit: Fit, theta: np.ndarray, alone: list[np.ndarray], dof: np.ndarray) -> np.ndarray:
     """What to stretch draws over runs by [P]: few runs, and (draws over runs and questions, each `alone`) Owen's law.
 
     The randomness of single answers is in the variance over runs once, over questions once, and over both together
@@ -66,7 +66,7 @@ def _correction(fit: Fit, theta: np.ndarray, alone: list[np.ndarray], dof: float
     """
     level = (1 + fit.region.confidence) / 2
     few = float((fit.fitted.num_runs / (fit.fitted.num_runs - 1)).mean())
-    student = float(special.stdtrit(dof, level) / special.ndtri(level))
+    student = special.stdtrit(dof.min(), level) / special.ndtri(level)
     if not alone:
         return np.full(len(fit.theta), student * np.sqrt(few))
     both, runs, questions = (np.var(_coordinates(fit, draws), 0) for draws in (theta, *alone))

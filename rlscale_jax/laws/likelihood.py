@@ -3,11 +3,10 @@
 import dataclasses
 
 import numpy as np
-from scipy import special
 
 from rlscale_jax.laws.fitting import equations
 from rlscale_jax.laws.objectives import pose
-from rlscale_jax.laws.profile import REACH, best_k_max, scale
+from rlscale_jax.laws.profile import REACH, best_k_max, threshold
 from rlscale_jax.laws.result import Fit
 from rlscale_jax.laws.solver import minimise
 from rlscale_jax.laws.spread import spread
@@ -37,12 +36,11 @@ def profiles(fit: Fit) -> dict[str, Profile]:
     problem = pose(fit.objective, curves.log_x, curves.loss, curves.trials, curves.mask)
     evaluate = equations(problem, fit.slope, curves.n)
     doubt = spread(problem, fit.slope, curves, fit.theta)
-    cost, _, hessian = (part[0] for part in evaluate(fit.theta[None]))
-    quantile = special.stdtrit(doubt.dof, (1 + fit.region.confidence) / 2)
-    threshold = 0.5 * quantile**2 * scale(hessian, doubt.covariance)
+    cost = evaluate(fit.theta[None])[0][0]
+    allowed = threshold(evaluate, fit.slope, curves.n, fit.theta, doubt, fit.region.confidence)
 
     def deviance(costs):
-        return ((costs - cost) / threshold).tolist()
+        return ((costs - cost) / allowed).tolist()
 
     n0 = _grid(np.exp(fit.region.theta[:, 1]), curves.n.min() / REACH, curves.n.max() * REACH)
     other, costs, _ = best_k_max(evaluate, np.log(n0), fit.theta)

@@ -1,22 +1,21 @@
 """Confidence regions from the objective itself, scaled to how much the runs really scatter.
 
-The region is the set of parameters whose cost stays within a Student threshold of the best (the profile
-likelihood: the range of any function over this set is that function's interval). Points of one curve are not
-independent, so the threshold is scaled by how much larger the variance of `spread` is than the one that independent
-points would give (the first-order adjustment of Rotnitzky and Jewell 1990).
+The region is the set of parameters whose cost stays within a threshold of the best (the profile likelihood: the range
+of any function over this set is that function's interval). Points of one curve are not independent, so the threshold
+is that of independent points, widened until every parameter and every size's slope has the interval that `spread`
+gives it (the first-order adjustment of Rotnitzky and Jewell 1990, for the direction that needs it most).
 """
 
 from collections.abc import Callable
 
 import numpy as np
-from scipy import special
 
 from rlscale_jax.laws.curves import Curves
 from rlscale_jax.laws.objectives import Problem
 from rlscale_jax.laws.result import Region
 from rlscale_jax.laws.slopes import Slope
 from rlscale_jax.laws.solver import minimise
-from rlscale_jax.laws.spread import spread
+from rlscale_jax.laws.spread import Spread, spread
 
 GRID = 61  # values of N0 at which K_max is profiled
 REACH = 100.0  # N0 is looked for this far beyond the smallest and the largest size
@@ -27,19 +26,23 @@ def region(
 ) -> Region:
     """The region whose projections are intervals, at `confidence`, for theta [P] and anything computed from it."""
     doubt = spread(problem, slope, curves, theta)
-    quantile = special.stdtrit(doubt.dof, (1 + confidence) / 2)
     if slope.name == "saturating" and theta[0] > 0:
-        points, cut = _profiled(equations, curves.n, theta, doubt.covariance, quantile)
+        points, cut = _profiled(
+            equations, curves.n, theta, threshold(equations, slope, curves.n, theta, doubt, confidence)
+        )
         kind = "profile likelihood"
     else:
-        points, cut = _ellipsoid(theta, doubt.covariance, quantile)
+        points, cut = _ellipsoid(theta, doubt, confidence)
         kind = "linearised"
     return Region(theta=points, kind="set", confidence=confidence, basis=f"{kind}, {doubt.basis}", cut=cut)
 
 
-def _ellipsoid(theta, covariance, quantile):
+def _ellipsoid(theta: np.ndarray, doubt: Spread, confidence: float):
     """Extremes of the Wald ellipsoid along each axis, and a ring in every plane of its principal axes."""
     size = len(theta)
+    widths = doubt.half_width(np.eye(size), confidence)
+    widths = widths / np.sqrt(np.maximum(np.diag(doubt.covariance), 1e-300))
+    covariance = doubt.covariance * widths * widths[:, None]
     values, vectors = np.linalg.eigh(covariance)
     root = vectors * np.sqrt(np.maximum(values, 0))
     angles = np.linspace(0, 2 * np.pi, 73)[:-1]
@@ -49,19 +52,20 @@ def _ellipsoid(theta, covariance, quantile):
         ring[:, i], ring[:, j] = np.cos(angles), np.sin(angles)
     extremes = covariance / np.sqrt(np.maximum(np.diag(covariance), 1e-300))
     points = np.concatenate([rings.reshape(-1, size) @ root.T, extremes, -extremes])
-    return theta + quantile * points, np.zeros((size, 2), bool)
+    return theta + points, np.zeros((size, 2), bool)
 
 
-def scale(hessian: np.ndarray, covariance: np.ndarray) -> float:
-    """How much larger the variances of `covariance` [P P] are than those of independent points (`hessian` [P P])."""
-    naive = np.linalg.pinv(hessian)
-    return float(np.max(np.diag(covariance) / np.maximum(np.diag(naive), 1e-300)))
+def threshold(equations: Callable, slope: Slope, n: np.ndarray, theta: np.ndarray, doubt: Spread, confidence: float):
+    """How far above the best the cost may be inside the region."""
+    directions = np.concatenate([np.eye(len(theta)), slope.evaluate(theta, n)[1]])
+    naive = np.linalg.pinv(equations(theta[None])[2][0])
+    independent = np.maximum(np.einsum("dp,pq,dq->d", directions, naive, directions), 1e-300)
+    return 0.5 * float((doubt.half_width(directions, confidence) ** 2 / independent).max())
 
 
-def _profiled(equations, n, theta, covariance, quantile):
-    """The set of (K_max, log N0) whose cost is within the threshold: N0 on a grid, K_max's range at each."""
-    best, _, hessian = (value[0] for value in equations(theta[None]))
-    limit = best + 0.5 * quantile**2 * scale(hessian, covariance)
+def _profiled(equations, n, theta, allowed):
+    """The set of (K_max, log N0) whose cost is within what is allowed: N0 on a grid, K_max's range at each."""
+    limit = equations(theta[None])[0][0] + allowed
     low, high = np.log(n.min() / REACH), np.log(n.max() * REACH)
     coarse = np.union1d(np.linspace(low, high, GRID), np.clip(theta[1], low, high))
     cost = best_k_max(equations, coarse, theta)[1]

@@ -6,6 +6,7 @@ level and slope; every evaluation draws its answers anew.
 """
 
 import dataclasses
+import functools
 
 import numpy as np
 from scipy import special
@@ -91,10 +92,16 @@ def _row(n: float, run: int, step: int, x: float, design: Design, right: np.ndar
 
 def _ability(loss: np.ndarray) -> np.ndarray:
     """The ability at which the mean loss over the population of difficulties is `loss`."""
+    ability, mean = _mean_loss()
+    return np.interp(-loss, -mean, ability)
+
+
+@functools.cache
+def _mean_loss() -> tuple[np.ndarray, np.ndarray]:
+    """Abilities on a grid, and the mean loss at each."""
     grid = np.linspace(-25, 25, 2001)
     nodes, weights = np.polynomial.hermite_e.hermegauss(60)
-    mean = (special.expit(DIFFICULTY_SPREAD * nodes - grid[:, None]) * weights).sum(1) / weights.sum()
-    return np.interp(-loss, -mean, grid)
+    return grid, (special.expit(DIFFICULTY_SPREAD * nodes - grid[:, None]) * weights).sum(1) / weights.sum()
 
 
 def noiseless(curves: Curves, k: np.ndarray, E: np.ndarray) -> Curves:

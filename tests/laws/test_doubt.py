@@ -6,13 +6,16 @@ import time
 
 import numpy as np
 import pytest
+from scipy import special
 
 from rlscale_jax import laws
 from rlscale_jax.laws import answers, likelihood, sensitivity
 from rlscale_jax.laws.bootstrap import bootstrap
 from rlscale_jax.laws.coverage import coverage
 from rlscale_jax.laws.diagnostics import residuals, words
+from rlscale_jax.laws.objectives import pose
 from rlscale_jax.laws.simulation import Design, simulate
+from rlscale_jax.laws.spread import sandwich
 
 SMALL = Design(num_steps=30)
 
@@ -146,12 +149,27 @@ def test_intervals_cover_as_they_promise(over):
         assert 0.85 <= value <= most + 0.01
 
 
-def test_the_plain_bootstrap_would_not_cover(study, fit):
-    """Three runs without the correction: the spread of the replicates is that of two thirds of the variance."""
-    draws = bootstrap(fit, over=("runs",), num=2000).theta[:, 1]
-    profile = fit.region.theta[:, 1]
-    plain = np.std(draws) * np.sqrt(2 / 3)
-    assert plain * 1.645 < 0.85 * (profile.max() - profile.min()) / 2
+def test_draws_over_few_runs_are_stretched_to_what_new_runs_would_do(study, fit):
+    """Three runs drawn again vary by two thirds of what new ones would, and their variance needs Student's t."""
+    curves = fit.fitted
+    problem = pose("robust", curves.log_x, curves.loss, curves.trials, curves.mask)
+    variance, dof = sandwich(problem, fit.slope, curves, fit.theta)
+    draws = bootstrap(fit, over=("runs",), num=2000).theta
+    student = special.stdtrit(dof.min(), 0.95) / special.ndtri(0.95)
+    np.testing.assert_allclose(np.std(draws, 0), student * np.sqrt(variance), rtol=0.15)
+
+
+def test_a_second_run_a_size_says_how_much_runs_differ():
+    """One run a size leaves that to the scatter of the sizes; with two the intervals narrow by more than sqrt(2)."""
+    widths = [
+        np.mean([_width(one, one.region) for one in (laws.fit(_runs(seed, num), resource="data") for seed in range(4))])
+        for num in (1, 2)
+    ]
+    assert widths[1] < widths[0] / np.sqrt(2)
+
+
+def _runs(seed: int, num: int):
+    return simulate(dataclasses.replace(SMALL, num_steps=20, num_runs=num), seed=seed).table
 
 
 def test_curved_residuals_are_said(exact_rows):
