@@ -23,6 +23,7 @@ Curves: a study's directory, or CSV with the columns n_params (parameters, 7e9),
 compute_flops and/or samples; optional model, step, seed, correct, total."""
 
 _CURVES = flags.DEFINE_list("curves", [], "CSV files or study directories, separated by commas")
+_MODELS = flags.DEFINE_string("models", "", "only models in whose name this regular expression is found")
 _RESOURCE = flags.DEFINE_enum("resource", "compute", list(laws.RESOURCES), "what is spent: FLOPs or prompts")
 _LAW = flags.DEFINE_enum("law", "saturating", list(request.LAWS), "k(N); loglinear: k free; forms with a floor; reuse")
 _OBJECTIVE = flags.DEFINE_enum(
@@ -66,7 +67,7 @@ def _request() -> request.Request:
     first = _DROP_FIRST.value + (_PROTOCOL.value == "intra") * _INTRA_FIRST.value
     return request.Request(
         protocol=laws.Protocol(name=_PROTOCOL.value, drop_first=first, drop_last=_INTRA_LAST.value),
-        paths=_CURVES.value, resource=_RESOURCE.value, law=_LAW.value, objective=_OBJECTIVE.value,
+        paths=_CURVES.value, models=_MODELS.value, resource=_RESOURCE.value, law=_LAW.value, objective=_OBJECTIVE.value,
         confidence=_CONFIDENCE.value, bootstrap=_BOOTSTRAP.value, num_bootstrap=_NUM_BOOTSTRAP.value,
         compare=_COMPARE.value, joint=_JOINT.value, forecasts=_FORECASTS.value, decide=_DECIDE.value,
         budget=_BUDGET.value, target_loss=_TARGET.value,

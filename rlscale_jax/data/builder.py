@@ -81,7 +81,7 @@ class _Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         super().__init__(data_dir=data_dir, file_format="array_record")
 
     def _info(self) -> tfds.core.DatasetInfo:
-        return tfds.core.DatasetInfo(
+        return _OwnInfo(
             builder=self,
             description="Problems with verifiable answers, written by rlscale_jax.",
             features=_features(),
@@ -95,6 +95,11 @@ class _Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     def _generate_examples(self) -> Iterator[tuple[int, dict]]:
         for index, problem in enumerate(self._problems):
             yield index, dataclasses.asdict(problem) | {"messages": list(problem.messages)}
+
+
+class _OwnInfo(tfds.core.DatasetInfo):
+    def initialize_from_bucket(self) -> None:
+        """Nothing: TFDS would look for this set among its own, and leave an empty temporary directory behind."""
 
 
 def _features() -> tfds.features.FeaturesDict:

@@ -79,11 +79,21 @@ def decompose(curves: Curves, *, beta: float | str = "fitted", objective: str = 
     return _result(curves, curve, weights, found, scale)
 
 
-def calibrate(found: Decomposition, n: float, x: np.ndarray, loss: np.ndarray) -> tuple[float, float]:
-    """(D0, dL) of a model of size n (parameters) from its own points, all that sizes share held as fitted.
+def with_calibrated(found: Decomposition, held: Curves) -> Decomposition:
+    """`found` with the models of `held` beside its own, D0 and dL of each from its own points.
 
     This is the paper's inter-model extrapolation (App. D.2): only the floor and the form are predicted.
     """
+    n, d0, dl = dict(found.n), dict(found.d0), dict(found.dl)
+    for i, name in enumerate(held.names):
+        x, loss, _ = held.points(i)
+        n[name] = float(held.n[i])
+        d0[name], dl[name] = calibrate(found, n[name], x, loss)
+    return dataclasses.replace(found, n=n, d0=d0, dl=dl)
+
+
+def calibrate(found: Decomposition, n: float, x: np.ndarray, loss: np.ndarray) -> tuple[float, float]:
+    """(D0, dL) of a model of size n (parameters) from its own points, all that sizes share held as fitted."""
     limit = found.l_inf + (found.n_c / n) ** found.alpha
 
     def drop_and_error(log_d0: float) -> tuple[float, float]:

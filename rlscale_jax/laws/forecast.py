@@ -15,7 +15,7 @@ from scipy import linalg, special
 from rlscale_jax.laws.curves import MIN_POINTS, NOMINAL_TRIALS
 
 LN10 = np.log(10.0)
-SLOPE_PRIOR = (0.1, 0.2)  # mean and standard deviation of k: weak, what RL post-training shows
+SLOPE_PRIOR = (0.2, 0.5)  # mean and standard deviation of k: weak, wider than what RL post-training shows (0 to .6)
 WANDER = np.geomspace(0.06, 0.6, 6)  # standard deviations of the slope about the line's
 MEMORY = 0.3  # decades of the resource over which a slope returns to the line's: about a doubling
 NOISE_PRIOR_DOF = 4.0  # weight of the binomial noise level against the scatter seen

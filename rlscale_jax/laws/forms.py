@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 
 from rlscale_jax.laws.curves import Curves
-from rlscale_jax.laws.decomposition import Decomposition, calibrate, decompose
+from rlscale_jax.laws.decomposition import decompose, with_calibrated
 from rlscale_jax.laws.fitting import OBJECTIVES, Source, load, r_squared
 from rlscale_jax.laws.holdout import Score
 from rlscale_jax.laws.protocols import Protocol, split
@@ -75,7 +75,7 @@ def fit_form(
 def _decomposition(fitted: Curves, held: Curves, objective: str, protocol: Protocol) -> dict:
     found = decompose(fitted, objective=objective)
     if protocol.name == "inter":
-        found = _with_calibrated(found, held)
+        found = with_calibrated(found, held)
     models = {}
     for i, name in enumerate(fitted.names):
         x, actual, _ = fitted.points(i)
@@ -84,15 +84,6 @@ def _decomposition(fitted: Curves, held: Curves, objective: str, protocol: Proto
     shared = {"l_inf": found.l_inf, "n_c": found.n_c, "alpha": found.alpha, "beta": found.beta}
     return {"parameters": shared, "models": models, "converged": found.converged, "notes": found.notes,
             "loss": found.loss, "slope": found.slope}  # fmt: skip
-
-
-def _with_calibrated(found: Decomposition, held: Curves) -> Decomposition:
-    n, d0, dl = dict(found.n), dict(found.d0), dict(found.dl)
-    for i, name in enumerate(held.names):
-        x, loss, _ = held.points(i)
-        n[name] = float(held.n[i])
-        d0[name], dl[name] = calibrate(found, n[name], x, loss)
-    return dataclasses.replace(found, n=n, d0=d0, dl=dl)
 
 
 def _sigmoid(fitted: Curves, held: Curves, objective: str, protocol: Protocol) -> dict:

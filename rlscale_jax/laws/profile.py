@@ -76,8 +76,8 @@ def _profiled(equations, n, theta, allowed):
     width = np.sqrt(2 * np.maximum(limit - cost, 0) / np.maximum(curvature, 1e-300))
     points = np.concatenate([np.stack([k_max + sign * width, fine], -1) for sign in (-1, 1)] + [theta[None]])
     below, above = inside[0] == 0, inside[-1] == len(coarse) - 1
-    # As N0 grows without limit K_max grows with it: only their ratio, the slope at small N, is known.
-    return points, np.array([[False, above], [below, above]])
+    # As N0 grows without limit K_max grows with it, up or down: only their ratio, the slope at small N, is known.
+    return points, np.array([[above and k_max[-1] < width[-1], above and k_max[-1] > -width[-1]], [below, above]])
 
 
 def best_k_max(equations: Callable, log_n0: np.ndarray, theta: np.ndarray):

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 
-from rlscale_jax.laws import analysis, likelihood, linkage, reuse, summary
+from rlscale_jax.laws import analysis, families, likelihood, linkage, reuse, summary
 from rlscale_jax.laws.backtest import backtest
 from rlscale_jax.laws.curves import RESOURCES, gather
 from rlscale_jax.laws.decision import decide
@@ -19,7 +19,8 @@ LAWS = (*SLOPES, *FORMS, REUSE)
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Request:
-    """A fit of `law` to the curves in `paths`, and what else is wanted of it.
+    """A fit of `law` to the curves in `paths`, of models whose name has `models` in it ("": all), and what else is
+    wanted of it.
 
     bootstrap: units to resample for intervals (empty: profile); compare: rivals, residuals, sensitivity; joint: the
     linkage of both resources; forecasts: of the curves' ends, made early, against what came; decide: advice for
@@ -28,6 +29,7 @@ class Request:
 
     paths: Sequence[str]
     resource: str
+    models: str = ""
     law: str = "saturating"
     objective: str = "robust"
     protocol: Protocol = dataclasses.field(default_factory=Protocol)
@@ -51,6 +53,7 @@ def answer(request: Request) -> tuple[str, dict]:
         rows = reuse.reuse(reuse.read(request.paths), confidence=request.confidence)
         return summary.reuse_table(rows), {"law": REUSE, "taus": [dataclasses.asdict(row) for row in rows]}
     table = read(request.paths)
+    table = families.matching(table, request.models) if request.models else table
     if request.law in FORMS:
         return _form(request, table)
     found = fit(
@@ -59,6 +62,7 @@ def answer(request: Request) -> tuple[str, dict]:
     )  # fmt: skip
     if request.bootstrap:
         found = analysis.resampled(found, request.paths, over=request.bootstrap, num=request.num_bootstrap)
+    found = dataclasses.replace(found, notes=(*found.notes, *families.warning(table)))
     doubts = analysis.analyse(found, table, rivals=request.compare)
     texts = [summary.text(found), summary.held_out(doubts)]
     result = found.to_json() | doubts.to_json()

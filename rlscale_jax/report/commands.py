@@ -23,6 +23,12 @@ _PUBLISHED = {
 }
 
 
-def command(experiment: str, data: StudyData) -> str:
-    """The command that runs `experiment` (a key above) in this study's directory, for sizes such as it has."""
-    return f"{_STUDY} {(_PUBLISHED if data.real else _LADDER)[experiment]} --workdir={data.directory}"
+def command(experiment: str, data: StudyData, *, start: str = "base") -> str:
+    """The command that runs `experiment` (a key above) in this study's directory, for sizes such as it has.
+
+    `start` "instruct": a sweep of one size on its instruct model.
+    """
+    config = (_PUBLISHED if data.real else _LADDER)[experiment]
+    if start == "instruct":
+        config = config.replace(":d40", ":d40-instruct").replace(":7b", ":7b-instruct")
+    return f"{_STUDY} {config} --workdir={data.directory}"

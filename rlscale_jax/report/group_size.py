@@ -16,14 +16,16 @@ REACH = 1.645  # standard errors: a difference beyond it counts, 90 % two-sided
 
 
 def group_size_items(data: StudyData) -> list[Picture | Missing | Table]:
-    """The figure and the tables of every model that was swept."""
+    """The figure and the tables of every model that was swept; starts without a sweep in words."""
     swept = varied(data.runs, FIELD)
-    if not swept:
-        return [Missing(title="Rollout group size", reason="no runs with several group sizes", paper="Figure 13",
-                        command=commands.command("group size", data))]  # fmt: skip
     items: list[Picture | Missing | Table] = []
     for model, values in swept.items():
         items += [_picture(model, values), _end_table(model, values), _best_table(model, values)]
+    for start in ("base", "instruct"):
+        if not any(("instruct" in model) == (start == "instruct") for model in swept):
+            title = "Rollout group size" + (", instruct" if start == "instruct" else "")
+            items.append(Missing(title=title, reason="no runs with several group sizes", paper="Figure 13",
+                                 command=commands.command("group size", data, start=start)))  # fmt: skip
     return items
 
 

@@ -7,8 +7,9 @@ import re
 import numpy as np
 
 from rlscale_jax import laws
+from rlscale_jax.laws.families import PLAIN, groups, label
 
-PLAIN = "models"  # the group of names without a family or a starting point
+__all__ = ["PLAIN", "groups", "label"]  # handed on: the report groups its models as the fit command does
 DEFAULT_INTRA = 80  # last points kept for testing, as published for base models
 SHORT_SHARE = 0.5  # of the shortest curve, where that would leave too little
 
@@ -77,21 +78,6 @@ def _long_enough(table: laws.Table) -> tuple[laws.Table, list[str]]:
             keep &= ~on
             left_out.append(f"{model} has {steps} evaluations after step 0, a slope needs {laws.MIN_POINTS}: left out")
     return table.select(keep), left_out
-
-
-def groups(table: laws.Table) -> dict[str, laws.Table]:
-    """The table's models by group, each group fitted by itself; names without a family fall into one, "models"."""
-    labels = np.array([label(model) for model in table.model])
-    names = sorted(set(labels.tolist()), key=lambda name: (name != PLAIN, name))
-    return {name: table.select(labels == name) for name in names}
-
-
-def label(model: str) -> str:
-    """ "qwen2.5-7b-instruct" -> "qwen instruct", "llama_d64" -> "llama", "d64" and "7B" -> "models"."""
-    words = re.findall(r"[a-z]{2,}", model.lower())
-    start = "instruct" if "instruct" in words else "base" if "base" in words else ""
-    family = next((word for word in ("qwen", "llama") if any(w.startswith(word) for w in words)), "")
-    return " ".join(filter(None, (family, start))) or PLAIN
 
 
 def fits_of(table: laws.Table, *, law: str, objective: str, confidence: float) -> dict[str, laws.Fit]:

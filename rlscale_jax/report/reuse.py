@@ -41,14 +41,8 @@ def reuse_items(data: StudyData) -> list[Picture | Missing | Table]:
         if not any(("instruct" in model) == (start == "instruct") for model in swept):
             title = "Data reuse" + (", instruct" if start == "instruct" else "")
             items.append(Missing(title=title, reason="no runs with several reuse factors", paper=paper,
-                                 command=_command(data, start)))  # fmt: skip
+                                 command=commands.command("reuse", data, start=start)))  # fmt: skip
     return items
-
-
-def _command(data: StudyData, start: str) -> str:
-    """For the instruct start the same command on its model."""
-    base = commands.command("reuse", data)
-    return base.replace(":d40", ":d40-instruct").replace(":7b-", ":7b-instruct-") if start == "instruct" else base
 
 
 def _picture(model: str, values: dict[float, list[Run]]) -> Picture:

@@ -135,7 +135,7 @@ def final_figure(fits: dict[str, Fit], *, others: dict[str, list[tuple[float, fl
     figure, axes = style.canvas(width=4.6, height=3.3)
     panel = axes[0, 0]
     for i, (group, fit) in enumerate(fits.items()):
-        label = "here" if group == groups.PLAIN else f"{group} (here)"
+        label = group if not others else "here" if group == groups.PLAIN else f"{group} (here)"
         loss, error = np.array([_last(fit.fitted, row) for row in range(len(fit.fitted.n))]).T
         panel.errorbar(fit.fitted.n, loss, 1.645 * error, ls="-", marker=style.MARKERS[i % 10], ms=5, capsize=2,
                        elinewidth=0.8, color=style.CATEGORIES[i % 8], label=label)  # fmt: skip

@@ -3,10 +3,11 @@
 import dataclasses
 
 import numpy as np
+from matplotlib.axes import Axes
 
 from rlscale_jax import laws
 from rlscale_jax.laws.curves import Curves
-from rlscale_jax.laws.decomposition import Decomposition, decompose
+from rlscale_jax.laws.decomposition import Decomposition, decompose, with_calibrated
 from rlscale_jax.laws.protocols import Protocol, split
 from rlscale_jax.laws.sigmoid import sigmoids
 from rlscale_jax.report import style
@@ -14,64 +15,93 @@ from rlscale_jax.report.figures import Missing, Picture
 from rlscale_jax.report.tables import Table, show
 
 EARLY_SHARE = 0.3  # of the steps, as in the paper's Table 7
+EARLY_POINTS = 5  # at least: an S-curve through fewer says nothing
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Decomposed:
-    """The decomposition fitted to early steps (`early`) and to every step (`whole`) of curves against data."""
+    """The decomposition of curves against data: from early steps (`early`), from every step (`whole`), and from every
+    size but the largest, whose D0 and dL are calibrated (`inter`; None where too few sizes are left).
+
+    `num_early`: points of each curve that are early, a `share` of the shortest.
+    """
 
     curves: Curves
+    num_early: int
+    share: float
     early: Decomposition
     whole: Decomposition
+    inter: Decomposition | None
 
 
 def decomposed(table: laws.Table) -> Decomposed | str:
-    """Both decompositions, or why there are none."""
+    """All of them, or why there are none."""
     if not table.has("samples"):
         return "the curves have no samples"
     curves = laws.gather(table, "data")
-    late = round((1 - EARLY_SHARE) * curves.mask.sum(1).min())
+    shortest = int(curves.mask.sum(1).min())
+    num_early = min(max(round(EARLY_SHARE * shortest), EARLY_POINTS), shortest)
     try:
-        early = split(curves, Protocol(name="intra", drop_last=late))[0]
-        return Decomposed(curves=curves, early=decompose(early), whole=decompose(curves))
+        return Decomposed(
+            curves=curves, num_early=num_early, share=num_early / shortest, whole=decompose(curves),
+            early=decompose(curves.keep(np.cumsum(curves.mask, 1) <= num_early)), inter=_inter(curves),
+        )  # fmt: skip
     except ValueError as error:
         return str(error)
 
 
+def _inter(curves: Curves) -> Decomposition | None:
+    fitted, held = split(curves, Protocol(name="inter"))
+    return with_calibrated(decompose(fitted), held) if len(np.unique(fitted.n)) >= 3 else None
+
+
 def decomposition_picture(found: Decomposed | str, *, name: str, command: str) -> Picture | Missing:
-    """The curves with both decompositions; `command` makes what they lack."""
+    """The curves with the decompositions of the paper's two settings; `command` makes what they lack."""
     if isinstance(found, str):
         paper = "Figure 15 and Table 7"
         return Missing(title="Loss decomposition", reason=found, paper=paper, command=command)
     figure, axes = style.canvas(2, width=4.4, height=3.5, sharey=True)
-    curves, colors = found.curves, style.size_colors(len(found.curves.n))
-    for panel, fit, title in zip(
-        axes[0], (found.early, found.whole), ("fitted to the first 30 % of steps", "fitted to every step"), strict=True
-    ):
-        ends = []
-        for i, model in enumerate(curves.names):
-            x, loss, _ = curves.points(i)
-            panel.plot(x, loss, style.MARKERS[i % 10], ms=2.2, color=colors[i], alpha=0.4)
-            grid = np.geomspace(x.min(), x.max(), 200)
-            line = fit.loss(model, grid)
-            known = x[round(EARLY_SHARE * len(x)) - 1] if fit is found.early else x.max()
-            panel.plot(grid[grid <= known], line[grid <= known], "-", color=colors[i])
-            panel.plot(grid[grid >= known], line[grid >= known], "--", color=colors[i], lw=1.1)
-            ends.append((model, grid[-1], line[-1]))
-        style.log_loss_axis(panel, float(curves.loss[curves.mask].min()), float(curves.loss[curves.mask].max()))
+    loss = found.curves.loss[found.curves.mask]
+    other = found.inter or found.whole
+    panels = (
+        (found.early, f"fitted to the first {found.share:.0%} of steps"),
+        (other, "largest size held out" if found.inter else "fitted to every step"),
+    )
+    for panel, (fit, title) in zip(axes[0], panels, strict=True):
+        ends = _plot_decomposition(panel, found, fit)
+        style.log_loss_axis(panel, float(loss.min()), float(loss.max()))
         style.end_labels(panel, ends)
         panel.set_title(title)
         panel.set_xlabel("data D (prompts)")
-        style.log_axis(panel)
+        style.log_axis(panel, counts=True)
     axes[0, 0].set_ylabel("test loss")
     caption = (
-        f"L = L_inf + (N_c / N)^α + ΔL(N) (1 − P). First 30 %: L_inf {found.early.l_inf:.3f}, "
-        f"α {found.early.alpha:.2f}, β {found.early.beta:.2f}, R² {found.early.r2:.3f}; "
-        f"every step: L_inf {found.whole.l_inf:.3f}, "
-        f"α {found.whole.alpha:.2f}, β {found.whole.beta:.2f}, R² {found.whole.r2:.3f}. "
-        + " ".join(dict.fromkeys((*found.early.notes, *found.whole.notes)))
+        f"L = L_inf + (N_c / N)^α + ΔL(N) (1 − P). First {found.share:.0%} of steps: {_shared(found.early)}; "
+        + (f"largest size held out, its D0 and ΔL calibrated: {_shared(found.inter)}; " if found.inter else "")
+        + f"every step: {_shared(found.whole)}. Dashed: not fitted to. "
+        + " ".join(dict.fromkeys((*found.early.notes, *other.notes)))
     )
     return Picture(name=name, title="Loss decomposition", caption=caption, figure=figure, paper="Figure 15")
+
+
+def _shared(fit: Decomposition) -> str:
+    return f"L_inf {fit.l_inf:.3f}, α {fit.alpha:.2f}, β {fit.beta:.2f}, R² {fit.r2:.3f}"
+
+
+def _plot_decomposition(panel: Axes, found: Decomposed, fit: Decomposition) -> list[tuple[str, float, float]]:
+    """Points and fitted lines of every model, dashed where the fit has not seen it; where each line ends, by name."""
+    curves, ends = found.curves, []
+    for i, (model, color) in enumerate(zip(curves.names, style.size_colors(len(curves.n)), strict=True)):
+        x, loss, _ = curves.points(i)
+        panel.plot(x, loss, style.MARKERS[i % 10], ms=2.2, color=color, alpha=0.4)
+        grid = np.geomspace(x.min(), x.max(), 200)
+        line = fit.loss(model, grid)
+        known = x[found.num_early - 1] if fit is found.early else x.max()
+        known = 0.0 if fit is found.inter and curves.n[i] == curves.n.max() else known
+        panel.plot(grid[grid <= known], line[grid <= known], "-", color=color)
+        panel.plot(grid[grid >= known], line[grid >= known], "--", color=color, lw=1.1)
+        ends.append((model, grid[-1], line[-1]))
+    return ends
 
 
 def decomposition_table(found: Decomposed, *, name: str) -> Table:
@@ -81,8 +111,9 @@ def decomposition_table(found: Decomposed, *, name: str) -> Table:
          f"{found.whole.dl[model]:.4f}", f"{found.whole.slope_at_d0(model):.3f}")
         for model in found.curves.names
     ]  # fmt: skip
-    header = ("model", "D0 (30 %)", "ΔL (30 %)", "D0 (all)", "ΔL (all)", "slope at D0")
-    caption = f"Pooled R² {found.early.r2:.3f} (first 30 % of steps), {found.whole.r2:.3f} (all)"
+    early = f"{found.share:.0%}"
+    header = ("model", f"D0 ({early})", f"ΔL ({early})", "D0 (all)", "ΔL (all)", "slope at D0")
+    caption = f"Pooled R² {found.early.r2:.3f} (first {early} of steps), {found.whole.r2:.3f} (all)"
     return Table(name=name, title="Loss decomposition", header=header, rows=rows, caption=caption, paper="Table 7")
 
 

@@ -4,6 +4,7 @@ import json
 import math
 import subprocess
 import sys
+import tempfile
 from typing import Any
 
 import pyarrow as pa
@@ -48,11 +49,14 @@ def test_a_written_set_is_an_ordinary_array_record_data_set(tmp_path, graded):
     assert [float(source[i]["difficulty"]) for i in (3, 0)] == [graded(5)[i].difficulty for i in (3, 0)]
 
 
-def test_writing_again_replaces(tmp_path, graded):
+def test_writing_again_replaces(tmp_path, graded, tmp_path_factory, monkeypatch):
+    scratch = tmp_path_factory.mktemp("scratch")
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
     path = write_problems(graded(30), tmp_path, name="train")
     assert write_problems(graded(20), tmp_path, name="train") == path
     assert len(read_problems(path)) == 20
-    assert {p.name for p in tmp_path.iterdir()} == {"train"}  # no scratch, no downloads folder
+    assert {p.name for p in tmp_path.iterdir()} == {"train"}  # no downloads folder
+    assert list(scratch.iterdir()) == []
 
 
 def test_a_directory_of_several_sets_asks_for_one(tmp_path, graded):
