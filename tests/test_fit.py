@@ -101,21 +101,38 @@ def test_the_published_fits_are_printed(shared_data):
     assert "| qwen25_base | compute | inter | 0.152 | 0.1518 | 17.4 | 17.37 | 0.994 | 0.9944 |" in done.stdout
 
 
-@pytest.mark.parametrize(
-    ("args", "says"),
-    [
+def test_a_mistake_is_one_line(curves):
+    mistakes = [
         ([], "no curves given"),
-        (["--curves=CURVES", "--resource=time"], "--resource=time"),
-        (["--curves=CURVES", "--protocol=intra"], "leaves 0 of 30 points"),
-        (["--curves=CURVES", "--decide"], "--decide needs --budget"),
-        (["--curves=CURVES", "--bootstrap=questions"], "--curves=DIR"),
-        (["--curves=CURVES", "--intra_drop_frist=3"], "intra_drop_frist"),
-    ],
-)
-def test_a_mistake_is_one_line(curves, args, says):
-    done = _fit(*(arg.replace("CURVES", str(curves)) for arg in args))
-    assert done.returncode == 2
-    assert says in done.stderr and done.stderr.count("\n") == 1 and "Traceback" not in done.stderr
+        ([f"--curves={curves}", "--resource=time"], "--resource=time"),
+        ([f"--curves={curves}", "--protocol=intra"], "leaves 0 of 30 points"),
+        ([f"--curves={curves}", "--decide"], "--decide needs --budget"),
+        ([f"--curves={curves}", "--bootstrap=questions"], "--curves=DIR"),
+        ([f"--curves={curves}", "--intra_drop_frist=3"], "intra_drop_frist"),
+    ]
+    for (args, says), (code, error) in zip(mistakes, _mistakes([args for args, _ in mistakes]), strict=True):
+        assert code == 2, args
+        assert says in error and error.count("\n") == 1 and "Traceback" not in error
+
+
+def _mistakes(cases):
+    """(exit status, stderr) of the command for each list of arguments; what it imports is imported once."""
+    code = """
+import json, os, runpy, sys
+import rlscale_jax.laws.request
+for args in json.loads(sys.argv[1]):
+    read, write = os.pipe()
+    if not (child := os.fork()):
+        os.dup2(write, 2)
+        sys.argv = ["fit", *args]
+        runpy.run_module("rlscale_jax.fit", run_name="__main__")
+    os.close(write)
+    error = open(read).read()
+    print(json.dumps([os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), error]))
+"""
+    command = [sys.executable, "-c", code, json.dumps(cases)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True)
+    return [json.loads(line) for line in done.stdout.splitlines()]
 
 
 def test_help_lists_the_flags():
