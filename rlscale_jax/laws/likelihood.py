@@ -6,7 +6,7 @@ import numpy as np
 
 from rlscale_jax.laws.fitting import equations
 from rlscale_jax.laws.objectives import pose
-from rlscale_jax.laws.profile import REACH, best_k_max, threshold
+from rlscale_jax.laws.profile import REACH, allowance, best_k_max
 from rlscale_jax.laws.result import Fit
 from rlscale_jax.laws.solver import minimise
 from rlscale_jax.laws.spread import spread
@@ -37,18 +37,17 @@ def profiles(fit: Fit) -> dict[str, Profile]:
     evaluate = equations(problem, fit.slope, curves.n)
     doubt = spread(problem, fit.slope, curves, fit.theta)
     cost = evaluate(fit.theta[None])[0][0]
-    allowed = threshold(evaluate, fit.slope, curves.n, fit.theta, doubt, fit.region.confidence)
-
-    def deviance(costs):
-        return ((costs - cost) / allowed).tolist()
+    for_k_max, for_n0 = allowance(evaluate, fit.theta, doubt, fit.region.confidence)(np.eye(2))
 
     n0 = _grid(np.exp(fit.region.theta[:, 1]), curves.n.min() / REACH, curves.n.max() * REACH)
     other, costs, _ = best_k_max(evaluate, np.log(n0), fit.theta)
     k_max = _grid(fit.region.theta[:, 0], 0.0, np.inf)
     log_n0, k_costs = _best_log_n0(evaluate, k_max, fit)
     return {
-        "n0": Profile(value=n0.tolist(), other=other.tolist(), deviance=deviance(costs)),
-        "k_max": Profile(value=k_max.tolist(), other=np.exp(log_n0).tolist(), deviance=deviance(k_costs)),
+        "n0": Profile(value=n0.tolist(), other=other.tolist(), deviance=((costs - cost) / for_n0).tolist()),
+        "k_max": Profile(
+            value=k_max.tolist(), other=np.exp(log_n0).tolist(), deviance=((k_costs - cost) / for_k_max).tolist()
+        ),
     }
 
 

@@ -1,9 +1,10 @@
 """Confidence regions from the objective itself, scaled to how much the runs really scatter.
 
 The region is the set of parameters whose cost stays within a threshold of the best (the profile likelihood: the range
-of any function over this set is that function's interval). Points of one curve are not independent, so the threshold
-is that of independent points, widened until every parameter and every size's slope has the interval that `spread`
-gives it (the first-order adjustment of Rotnitzky and Jewell 1990, for the direction that needs it most).
+of any function over this set is an interval for it). Points of one curve are not independent, so the threshold is that
+of independent points, widened until a parameter or a size's slope has the width that `spread` gives it (the
+first-order adjustment of Rotnitzky and Jewell 1990). Some need more of that than others: the set is wide enough for
+all, and `share` says how much of it is whose.
 """
 
 from collections.abc import Callable
@@ -26,19 +27,22 @@ def region(
 ) -> Region:
     """The region whose projections are intervals, at `confidence`, for theta [P] and anything computed from it."""
     doubt = spread(problem, slope, curves, theta)
+    directions = np.concatenate([np.eye(len(theta)), slope.evaluate(theta, curves.n)[1]])
     if slope.name == "saturating" and theta[0] > 0:
-        points, cut = _profiled(
-            equations, curves.n, theta, threshold(equations, slope, curves.n, theta, doubt, confidence)
-        )
+        allowed = allowance(equations, theta, doubt, confidence)
+        most = allowed(directions).max()
+        points, cut = _profiled(equations, curves.n, theta, most)
         kind = "profile likelihood"
     else:
-        points, cut = _ellipsoid(theta, doubt, confidence)
-        kind = "linearised"
-    return Region(theta=points, kind="set", confidence=confidence, basis=f"{kind}, {doubt.basis}", cut=cut)
+        points, cut, allowed = _ellipsoid(theta, doubt, confidence)
+        kind, most = "linearised", 1.0
+    return Region(theta=points, kind="set", confidence=confidence, basis=f"{kind}, {doubt.basis}", cut=cut,
+                  share=lambda directions: np.sqrt(allowed(directions) / most))  # fmt: skip
 
 
 def _ellipsoid(theta: np.ndarray, doubt: Spread, confidence: float):
-    """Extremes of the Wald ellipsoid along each axis, and a ring in every plane of its principal axes."""
+    """Extremes of the Wald ellipsoid along each axis, and a ring in every plane of its principal axes; what of its
+    squared width a direction should have."""
     size = len(theta)
     widths = doubt.half_width(np.eye(size), confidence)
     widths = widths / np.sqrt(np.maximum(np.diag(doubt.covariance), 1e-300))
@@ -52,15 +56,23 @@ def _ellipsoid(theta: np.ndarray, doubt: Spread, confidence: float):
         ring[:, i], ring[:, j] = np.cos(angles), np.sin(angles)
     extremes = covariance / np.sqrt(np.maximum(np.diag(covariance), 1e-300))
     points = np.concatenate([rings.reshape(-1, size) @ root.T, extremes, -extremes])
-    return theta + points, np.zeros((size, 2), bool)
+
+    def allowed(directions):
+        wide = np.maximum(np.einsum("dp,pq,dq->d", directions, covariance, directions), 1e-300)
+        return doubt.half_width(directions, confidence) ** 2 / wide
+
+    return theta + points, np.zeros((size, 2), bool), allowed
 
 
-def threshold(equations: Callable, slope: Slope, n: np.ndarray, theta: np.ndarray, doubt: Spread, confidence: float):
-    """How far above the best the cost may be inside the region."""
-    directions = np.concatenate([np.eye(len(theta)), slope.evaluate(theta, n)[1]])
+def allowance(equations: Callable, theta: np.ndarray, doubt: Spread, confidence: float) -> Callable:
+    """directions [D P] -> how far above the best the cost may be where the interval of each ends [D]."""
     naive = np.linalg.pinv(equations(theta[None])[2][0])
-    independent = np.maximum(np.einsum("dp,pq,dq->d", directions, naive, directions), 1e-300)
-    return 0.5 * float((doubt.half_width(directions, confidence) ** 2 / independent).max())
+
+    def allowed(directions):
+        independent = np.maximum(np.einsum("dp,pq,dq->d", directions, naive, directions), 1e-300)
+        return 0.5 * doubt.half_width(directions, confidence) ** 2 / independent
+
+    return allowed
 
 
 def _profiled(equations, n, theta, allowed):

@@ -1,6 +1,7 @@
 """The outcome of a fit: what it says, how well, how surely, and what it cannot say."""
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 from scipy import special
@@ -32,6 +33,7 @@ class Region:
 
     `kind` "set": points of a confidence set, whose range is the interval; "draws": bootstrap replicates, whose
     quantiles are. `cut` [P 2] True where that bound is reached: the data do not limit the parameter on that side.
+    `share(directions [D P])` [D]: how much of the set's width is the interval of each linear combination of theta.
     """
 
     theta: np.ndarray
@@ -39,6 +41,13 @@ class Region:
     confidence: float
     basis: str
     cut: np.ndarray
+    share: Callable[[np.ndarray], np.ndarray] = lambda directions: np.ones(len(directions))
+
+    def around(self, middle: np.ndarray, values: np.ndarray, directions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(low, high) about `middle` [D] of quantities `values` [M D] that change with theta as `directions` [D P]."""
+        low, high = self.ends(values)
+        share = self.share(directions)
+        return middle - share * (middle - low), middle + share * (high - middle)
 
     def ends(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(low, high) of a quantity computed at every point, values [M ..]."""
@@ -77,7 +86,8 @@ class Fit:
     @property
     def intervals(self) -> dict[str, tuple[float, float]]:
         """Each parameter's (low, high) at the region's confidence; infinite where the data set no limit."""
-        low, high = map(self.slope.public, self.region.ends(self.region.theta))
+        ends = self.region.around(self.theta, self.region.theta, np.eye(len(self.theta)))
+        low, high = map(self.slope.public, ends)
         result = {}
         for i, name in enumerate(low):
             floor = 0.0 if self.slope.names[i].startswith("log_") else -np.inf
@@ -93,8 +103,9 @@ class Fit:
     def k_interval(self, n) -> tuple[np.ndarray, np.ndarray]:
         """(low, high) of k at sizes n."""
         n = np.asarray(n, float)
-        k = self.slope.k(self.region.theta, n.ravel()).reshape(-1, *n.shape)
-        return self.region.ends(k)
+        k, directions = self.slope.evaluate(self.theta, n.ravel())
+        low, high = self.region.around(k, self.slope.k(self.region.theta, n.ravel()), directions)
+        return low.reshape(n.shape), high.reshape(n.shape)
 
     def E(self, n) -> np.ndarray:
         """Intercept at sizes n: the fitted one at fitted sizes, elsewhere carried on by `levels`."""
