@@ -24,6 +24,21 @@ HeadAxes = Literal["dv", "vd"]  # a kernel of its own, or a tied embedding table
 _HEAD_SLICES = 8  # of the vocabulary, in which a lone device adds to the head's gradient
 
 
+def _as_it_is(array: jax.Array) -> jax.Array:
+    return array
+
+
+def _sum_parts(arrays: jax.Array) -> jax.Array:
+    return arrays.sum(axis=0)
+
+
+class HeadPlace(NamedTuple):
+    """How an output matrix that is spread over devices is gathered, and its gradient scattered."""
+
+    whole: Callable[[jax.Array], jax.Array] = _as_it_is  # for products: every D of a device's part of the vocabulary
+    sum_parts: Callable[[jax.Array], jax.Array] = _sum_parts  # [shards, *head] -> the gradient, as the parameter lies
+
+
 class Scored(NamedTuple):
     """What is known of each token: its log-probability and the entropy of its distribution, nats, float32."""
 
@@ -39,16 +54,16 @@ def token_logprobs(
     chunk_tokens: int,
     num_shards: int = 1,
     head_axes: HeadAxes = "dv",
+    place: HeadPlace = HeadPlace(),
 ) -> Float[Array, "*rows"]:
     """Log-probability of each target at temperature 1, nats, float32; differentiable.
 
     Logits are products in hidden's dtype, accumulated and kept in float32. The gradient recomputes each chunk.
     `num_shards`: devices over which the leading axis is sharded; each chunk then takes chunk_tokens of every shard.
-    `head_axes`: how the head lies, so that a tied embedding table is used as it is.
+    `head_axes`: how the head lies, so that a tied embedding table is used as it is. `place`: over which devices.
     """
-    return score_tokens(
-        hidden, head, targets, chunk_tokens=chunk_tokens, num_shards=num_shards, head_axes=head_axes
-    ).logprobs
+    sizes = {"chunk_tokens": chunk_tokens, "num_shards": num_shards}
+    return score_tokens(hidden, head, targets, **sizes, head_axes=head_axes, place=place).logprobs
 
 
 def score_tokens(
@@ -59,10 +74,11 @@ def score_tokens(
     chunk_tokens: int,
     num_shards: int = 1,
     head_axes: HeadAxes = "dv",
+    place: HeadPlace = HeadPlace(),
 ) -> Scored:
     """As `token_logprobs`, with the entropy of each token's distribution beside it."""
     chunks = split_chunks((hidden, targets), targets.shape, chunk_tokens=chunk_tokens, num_shards=num_shards)
-    head = head.astype(hidden.dtype)
+    head = place.whole(head.astype(hidden.dtype))
 
     @jax.checkpoint
     def score(chunk):
@@ -82,6 +98,7 @@ def reduce_tokens(
     chunk_tokens: int,
     num_shards: int = 1,
     head_axes: HeadAxes = "dv",
+    place: HeadPlace = HeadPlace(),
 ) -> tuple[jax.Array, Any]:
     """The sum of `token_fn` over all tokens and its per-chunk values, stacked; gradients to hidden and head alone.
 
@@ -91,7 +108,7 @@ def reduce_tokens(
     """
     everything = (hidden, targets, inputs)
     chunks = split_chunks(everything, targets.shape, chunk_tokens=chunk_tokens, num_shards=num_shards)
-    return _reduce(token_fn, head_axes, chunks[0], head, chunks[1], chunks[2])
+    return _reduce(token_fn, head_axes, place, chunks[0], head, chunks[1], chunks[2])
 
 
 def split_chunks(arrays: Any, rows: tuple[int, ...], *, chunk_tokens: int, num_shards: int) -> Any:
@@ -148,22 +165,24 @@ def _product(first: jax.Array, second: jax.Array, *, contract, batch=((), ())) -
     )
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _reduce(token_fn, head_axes, hidden, head, targets, inputs):
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
+def _reduce(token_fn, head_axes, place, hidden, head, targets, inputs):
+    matrix = place.whole(head.astype(hidden.dtype))
+
     def one(_, chunk):
-        scored, _ = _score(chunk[0], head.astype(hidden.dtype), chunk[1], head_axes)
+        scored, _ = _score(chunk[0], matrix, chunk[1], head_axes)
         return None, token_fn(*scored, chunk[2])
 
     _, (sums, values) = jax.lax.scan(one, None, (hidden, targets, inputs))
     return sums.sum(), values
 
 
-def _reduce_forward(token_fn, head_axes, hidden, head, targets, inputs):
+def _reduce_forward(token_fn, head_axes, place, hidden, head, targets, inputs):
     """One pass: scores, the objective, its gradient with respect to the chunk's hidden states and to the head.
 
     Each shard sums its own part of the head's gradient, float32; they meet once, after the last chunk.
     """
-    matrix = head.astype(hidden.dtype)
+    matrix = place.whole(head.astype(hidden.dtype))
 
     def one(head_grad, chunk):
         chunk_hidden, chunk_targets, chunk_inputs = chunk
@@ -178,7 +197,11 @@ def _reduce_forward(token_fn, head_axes, hidden, head, targets, inputs):
 
     zeros = jnp.zeros((hidden.shape[1], *head.shape), jnp.float32)
     head_grad, (sums, values, hidden_grad) = jax.lax.scan(one, zeros, (hidden, targets, inputs))
-    return (sums.sum(), values), (hidden_grad, head_grad.sum(axis=0).astype(head.dtype))
+    head_grad = place.sum_parts(head_grad).astype(head.dtype)
+    gradients = hidden_grad, head_grad
+    if jax.sharding.get_abstract_mesh().size > 1:  # or every device's whole part may be kept through the layers' pass
+        gradients = jax.lax.optimization_barrier(gradients)
+    return (sums.sum(), values), gradients
 
 
 def _add_head_grad(head_grad: jax.Array, hidden: jax.Array, logit_grad: jax.Array, head_axes: HeadAxes) -> jax.Array:
@@ -208,8 +231,8 @@ def _head_product(hidden: jax.Array, logit_grad: jax.Array, head_axes: HeadAxes)
     return _product(hidden, logit_grad, contract=((1,), (2,)), batch=((0,), (1,)))
 
 
-def _reduce_backward(token_fn, head_axes, gradients, cotangents):
-    del token_fn, head_axes
+def _reduce_backward(token_fn, head_axes, place, gradients, cotangents):
+    del token_fn, head_axes, place
     scale = cotangents[0]
     hidden_grad, head_grad = (scale.astype(g.dtype) * g for g in gradients)
     return hidden_grad, head_grad, None, None

@@ -6,18 +6,22 @@ it reads and writes per layer (`layer_inputs`, `layer_outputs`).
 
 import contextlib
 import functools
+import math
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.sharding import PartitionSpec as P
 
 from rlscale_jax.models import rotary, tiles
 from rlscale_jax.models.architecture import Architecture
 from rlscale_jax.models.layers import Attend, Block, Decoder, RMSNorm
-from rlscale_jax.models.mesh import constrain, constrain_residual
+from rlscale_jax.models.mesh import TABLE, constrain, constrain_residual, ways
 
 Params = dict[str, Any]
+
+_HEAD_SLICES = 8  # of the vocabulary, in which devices sum the head's gradient
 
 # A loop stacks what each layer keeps for its backward pass: buffers filled with zeros, then copied into and out of.
 # So few layers compile fast without one. (Not with remat: straight code would have its recomputation merged away.)
@@ -112,10 +116,17 @@ def _precision(compute_dtype: jnp.dtype):
     return jax.default_matmul_precision("highest") if compute_dtype == jnp.float32 else contextlib.nullcontext()
 
 
-def embed(params: Params, tokens: jax.Array, compute_dtype: jnp.dtype) -> jax.Array:
-    """Rows of the table. Each device looks up its slice of D for all rows, then slices are exchanged for rows."""
-    x = _whole_rows(params["embed"]["embedding"][tokens])
-    return constrain_residual(x.astype(compute_dtype))
+def embed(params: Params, tokens: jax.Array, compute_dtype: jnp.dtype, *, is_whole: bool = False) -> jax.Array:
+    """Rows of the table. Each device looks up its slice of D for all rows, then slices are exchanged for rows.
+
+    `is_whole`: the table is not split along D, as a sampler's, and each device looks up its own rows.
+    """
+    table = params["embed"]["embedding"]
+    if is_whole:
+        return constrain_residual(table[tokens].astype(compute_dtype))
+    if jax.sharding.get_abstract_mesh().size > 1:  # halves what is exchanged; one device casts the rows alone
+        table = table.astype(compute_dtype)
+    return constrain_residual(_whole_rows(table[tokens]).astype(compute_dtype))
 
 
 def add_embed_grad(table_grad: jax.Array, tokens: jax.Array, x_grad: jax.Array) -> jax.Array:
@@ -143,13 +154,49 @@ def _run_layers(layer, x, layer_params, layer_inputs, *, may_unroll: bool):
 
 
 def lm_head(params: Params) -> tuple[jax.Array, Literal["dv", "vd"]]:
-    """The output matrix and how it lies: the model's own kernel [D V], or its embedding table [V D] when tied.
+    """The output matrix and its axes: the model's own kernel [D V], or its embedding table [V D] when tied.
 
-    Not of a head in `tiles`.
+    Not of a head in `tiles`. It lies as training holds it; products want it as `whole_head` has it.
     """
     if "lm_head" in params:
-        return constrain(params["lm_head"]["kernel"], None, "vocab"), "dv"
-    return constrain(params["embed"]["embedding"], "vocab", None), "vd"
+        return params["lm_head"]["kernel"], "dv"
+    return params["embed"]["embedding"], "vd"
+
+
+def whole_head(axes: Literal["dv", "vd"], head: jax.Array) -> jax.Array:
+    """An output matrix gathered along D; cast it before, so that half is sent."""
+    return constrain(head, *(None if axis == "d" else "vocab" for axis in axes))
+
+
+def sum_head(axes: Literal["dv", "vd"], gradients: jax.Array) -> jax.Array:
+    """The sum of gradients [S, *head], one of each of the batch's S parts, as the parameter lies.
+
+    Scattered by name and in slices of the vocabulary: where all devices take part, the TPU compiler makes a whole sum
+    on each of them before it is cut.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty or gradients.shape[0] != ways(mesh, "batch"):
+        return gradients.sum(axis=0)
+    d, v = axes.index("d"), axes.index("v")
+    vocab = TABLE["vocab"] if gradients.shape[1 + v] % ways(mesh, "vocab") == 0 else None
+    parts, whole = (P(*(vocab if axis == "v" else place for axis in axes)) for place in (TABLE["embed"], None))
+
+    def local(gradient):
+        num_slices = math.gcd(gradient.shape[1 + v], _HEAD_SLICES)
+        size = gradient.shape[1 + v] // num_slices
+
+        def add(index, summed):
+            part = jax.lax.dynamic_slice_in_dim(gradient[0], index * size, size, axis=v)
+            part = jax.lax.psum_scatter(part, TABLE["embed"], scatter_dimension=d, tiled=True)
+            part = jax.lax.psum(part, TABLE["lookup_batch"])
+            return jax.lax.dynamic_update_slice_in_dim(summed, part, index * size, axis=v)
+
+        shape = list(gradient.shape[1:])
+        shape[d] //= ways(mesh, "embed")
+        return jax.lax.fori_loop(0, num_slices, add, jnp.zeros(shape, gradient.dtype))
+
+    placed = jax.shard_map(local, mesh=mesh, in_specs=P(TABLE["batch"], *whole), out_specs=parts, check_vma=False)
+    return placed(gradients)
 
 
 def unembed(params: Params, hidden: jax.Array) -> jax.Array:
@@ -158,7 +205,8 @@ def unembed(params: Params, hidden: jax.Array) -> jax.Array:
         if "lm_head" in params and params["lm_head"]["kernel"].ndim == 3:
             return tiles.product(hidden, params["lm_head"]["kernel"], params["embed"]["embedding"].shape[0])
         head, axes = lm_head(params)
-        return jnp.einsum(f"...d,{axes}->...v", hidden, head.astype(hidden.dtype), preferred_element_type=jnp.float32)
+        head = whole_head(axes, head.astype(hidden.dtype))
+        return jnp.einsum(f"...d,{axes}->...v", hidden, head, preferred_element_type=jnp.float32)
 
 
 def unstack(params: Params) -> Params:

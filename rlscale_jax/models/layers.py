@@ -79,10 +79,11 @@ class Block(nnx.Module):
         k, v = (constrain_rows(self._heads(part(y)), "kv_heads", None) for part in (self.k, self.v))
         q, k = rotary.rotate(q, *cos_sin), rotary.rotate(k, *cos_sin)
         out, layer_output = attend(q, k, v, layer_input)
-        x = constrain_residual(x + self.o(out.reshape(*x.shape[:-1], -1)))
+        # the product itself is named: what is summed over `tensor` then arrives scattered, not whole
+        x = x + constrain_residual(self.o(out.reshape(*x.shape[:-1], -1)))
         y = self.mlp_norm(x)
         y = constrain_rows(swiglu(self.gate(y), self.up(y)), "mlp")
-        return constrain_residual(x + self.down(y)), layer_output
+        return x + constrain_residual(self.down(y)), layer_output
 
     def _heads(self, x: jax.Array) -> jax.Array:
         return x.reshape(*x.shape[:-1], -1, self.head_dim)

@@ -117,7 +117,8 @@ def prefill(
     tokens = mesh.constrain(tokens, "batch", None)
     positions = jnp.broadcast_to(jnp.arange(tokens.shape[1]), tokens.shape)
     dtype = params["embed"]["embedding"].dtype
-    hidden, prefix = decoder.hidden_states(architecture, params, tokens, positions, attend, compute_dtype=dtype)
+    x = decoder.embed(params, tokens, dtype, is_whole=True)
+    hidden, prefix = decoder.transform(architecture, params, x, positions, attend)
     last = jnp.take_along_axis(hidden, (lengths - 1)[:, None, None], axis=1)[:, 0]
     logits = decoder.unembed(params, last)
     uniforms = choice.uniforms(keys, jnp.zeros(keys.shape[:2], jnp.int32)).swapaxes(0, 1)
@@ -162,7 +163,7 @@ def segment(
         attend = decode_attend(Visible(prefix_lengths, jnp.asarray(rows.age), index))
         caches = [LayerCache(*layer) for layer in zip(prefix, history, recent, strict=True)]
         cos_sin = (tables[0][index], tables[1][index])
-        x = decoder.embed(params, token, dtype)
+        x = decoder.embed(params, token, dtype, is_whole=True)
         hidden, recent = decoder.transform_at(architecture, params, x, cos_sin, attend, caches)
         logits = decoder.unembed(params, hidden)
         chosen = choice.choose(method, parameters, logits, uniforms[index])

@@ -110,6 +110,7 @@ def _build_step(architecture: Architecture, optimizer: optax.GradientTransformat
             architecture, params, inputs, positions, attention.causal_attend(), compute_dtype=jnp.float32
         )
         head, axes = decoder.lm_head(params)
+        head = decoder.whole_head(axes, head)
         logprobs = token_logprobs(hidden, head, targets, chunk_tokens=targets.size, head_axes=axes)
         return -jnp.sum(logprobs * mask[:, 1:]) / jnp.sum(mask[:, 1:])
 

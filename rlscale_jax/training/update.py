@@ -21,7 +21,7 @@ from rlscale_jax.grpo import logprobs as scoring
 from rlscale_jax.grpo import loss
 from rlscale_jax.models import Architecture, attention, decoder
 from rlscale_jax.models.layers import Attend
-from rlscale_jax.models.mesh import ways
+from rlscale_jax.models.mesh import constrain_rows, ways
 from rlscale_jax.training import optimizer
 from rlscale_jax.training.batch import RolloutBatch
 
@@ -85,10 +85,15 @@ def build(
 
     def head_and_chunks(params):
         head, axes = decoder.lm_head(params)
+        if axes == "vd" and jax.sharding.get_abstract_mesh().size > 1:
+            head, axes = head.T, "dv"  # split along D a table lies so on every device
         return head, {
             "chunk_tokens": config.logprob_chunk_tokens,
             "num_shards": _num_shards(),
             "head_axes": axes,
+            "place": scoring.HeadPlace(
+                whole=functools.partial(decoder.whole_head, axes), sum_parts=functools.partial(decoder.sum_head, axes)
+            ),
         }
 
     def logprobs(params, batch):
@@ -145,6 +150,7 @@ def _completion_hidden(architecture, config, shared_prefix_attend, params, embed
     num_prefix, num_samples = batch.prompt_tokens.shape[1], batch.num_samples
     attend = shared_prefix_attend(batch.prompt_lengths, num_prefix, num_samples)
     hidden, _ = decoder.transform(architecture, params, embedded, positions, attend, remat=config.remat)
+    hidden = constrain_rows(hidden)  # gathered over `tensor` once, not for each chunk of tokens that meets the head
     last = (batch.prompt_lengths - 1)[:, None, None]
     prompt_end = jnp.take_along_axis(hidden[:, :num_prefix], last, axis=1)[:, None]  # [P 1 1 D]
     own = hidden[:, num_prefix:].reshape(*batch.completion_tokens.shape, -1)
