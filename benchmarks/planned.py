@@ -42,7 +42,7 @@ def _experiment(work: workloads.Rollout | workloads.Update) -> Experiment:
 def _counted(program: programs.Program) -> Compiled:
     """What the clock needs of a program: nothing is compiled."""
     work = flops.count(program.trace().jaxpr, loop_steps=program.loop_steps)
-    return Compiled(name=program.name, memory=None, over="", compile_secs=0.0, flops=work, traffic=())
+    return Compiled(name=program.name, memory=None, over="", compile_secs=0.0, flops=work, moved_bytes=0.0, traffic=())
 
 
 def _alone(machine: Machine) -> Slice:

@@ -39,6 +39,9 @@ class HeadPlace(NamedTuple):
     sum_parts: Callable[[jax.Array], jax.Array] = _sum_parts  # [shards, *head] -> the gradient, as the parameter lies
 
 
+ONE_PLACE = HeadPlace()
+
+
 class Scored(NamedTuple):
     """What is known of each token: its log-probability and the entropy of its distribution, nats, float32."""
 
@@ -54,7 +57,7 @@ def token_logprobs(
     chunk_tokens: int,
     num_shards: int = 1,
     head_axes: HeadAxes = "dv",
-    place: HeadPlace = HeadPlace(),
+    place: HeadPlace = ONE_PLACE,
 ) -> Float[Array, "*rows"]:
     """Log-probability of each target at temperature 1, nats, float32; differentiable.
 
@@ -74,7 +77,7 @@ def score_tokens(
     chunk_tokens: int,
     num_shards: int = 1,
     head_axes: HeadAxes = "dv",
-    place: HeadPlace = HeadPlace(),
+    place: HeadPlace = ONE_PLACE,
 ) -> Scored:
     """As `token_logprobs`, with the entropy of each token's distribution beside it."""
     chunks = split_chunks((hidden, targets), targets.shape, chunk_tokens=chunk_tokens, num_shards=num_shards)
@@ -98,7 +101,7 @@ def reduce_tokens(
     chunk_tokens: int,
     num_shards: int = 1,
     head_axes: HeadAxes = "dv",
-    place: HeadPlace = HeadPlace(),
+    place: HeadPlace = ONE_PLACE,
 ) -> tuple[jax.Array, Any]:
     """The sum of `token_fn` over all tokens and its per-chunk values, stacked; gradients to hidden and head alone.
 

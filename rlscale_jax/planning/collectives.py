@@ -14,11 +14,10 @@ from collections import defaultdict
 import numpy as np
 from jax.sharding import Mesh
 
+from rlscale_jax.planning import hlo
+
 KINDS = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute")
-_ITEM = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s16": 2, "u16": 2, "f32": 4, "s32": 4, "u32": 4, "f64": 8}
 _OPERATION = re.compile(rf"= (.*?) ({'|'.join(KINDS)})(-start)?\((.*)")
-_COMPUTATION = re.compile(r"^(?:ENTRY )?%?([\w.\-]+) \(.*\{\s*$")
-_SHAPE = re.compile(r"\b(\w+)\[([\d,]*)\]")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,8 +33,8 @@ class Traffic:
 
 def read(text: str, mesh: Mesh, *, loop_steps: int = 1) -> tuple[Traffic, ...]:
     """The collectives of a compiled program's text; `loop_steps` stands in where a loop's condition is not a count."""
-    computations = _computations(text)
-    trips = _trips(computations, loop_steps)
+    computations = hlo.computations(text)
+    trips = hlo.trips(computations, loop_steps)
     seen: set[tuple[str, str]] = set()
     found: dict[tuple[str, str, int], list[float]] = defaultdict(lambda: [0.0, 0.0])
     for name, lines in computations.items():
@@ -57,49 +56,6 @@ def read(text: str, mesh: Mesh, *, loop_steps: int = 1) -> tuple[Traffic, ...]:
         Traffic(kind=kind, axes=axes, group=group, count=count, bytes_sent=size)
         for (kind, axes, group), (count, size) in found.items()
     )
-
-
-def _computations(text: str) -> dict[str, list[str]]:
-    computations: dict[str, list[str]] = {}
-    lines: list[str] = []
-    for line in text.splitlines():
-        header = _COMPUTATION.match(line)
-        if header:
-            lines = computations.setdefault(header[1], [])
-        else:
-            lines.append(line)
-    return computations
-
-
-def _trips(computations: dict[str, list[str]], loop_steps: int) -> dict[str, float]:
-    """How often each computation runs in one run of the program."""
-    calls: dict[str, list[tuple[str, float]]] = defaultdict(list)  # called -> (caller, times)
-    for caller, lines in computations.items():
-        for line in lines:
-            times = _loop_length(line, computations, loop_steps) if " while(" in line else 1.0
-            for called in re.findall(r"(?:body|calls|to_apply|condition|branch_computations)=\{?%?([\w.\-]+)", line):
-                calls[called].append((caller, times))
-
-    def trips(name: str) -> float:
-        if name not in memory:
-            memory[name] = sum(times * trips(caller) for caller, times in calls[name]) if calls[name] else 1.0
-        return memory[name]
-
-    memory: dict[str, float] = {}
-    return {name: trips(name) for name in computations}
-
-
-def _loop_length(line: str, computations: dict[str, list[str]], loop_steps: int) -> float:
-    """Trips of a loop: written down (CPU), or from a condition `counter < constant`, as of every scan (TPU)."""
-    written = re.search(r'"known_trip_count":\{"n":"(\d+)"\}', line)
-    if written:
-        return float(written[1])
-    condition = re.search(r"condition=%?([\w.\-]+)", line)
-    lines = computations.get(condition[1], []) if condition else []
-    root = next((line for line in lines if "ROOT" in line), "")
-    limit = re.search(r"compare\(%?[\w.\-]+, %?([\w.\-]+)\), direction=LT", root)
-    constants = dict(re.findall(r"%?([\w.\-]+) = s32\[\]\S* constant\((\d+)\)", "\n".join(lines)))
-    return float(constants[limit[1]]) if limit and limit[1] in constants else float(loop_steps)
 
 
 def _participants(line: str, mesh: Mesh) -> tuple[int, str]:
@@ -143,8 +99,7 @@ def _iota(shape: str, permutation: str | None) -> np.ndarray:
 
 def _sent(kind: str, result: str, is_start: bool, group: int) -> float:
     """Bytes a device sends in one collective of this result; rings, as the compiler's cost model assumes."""
-    arrays = _SHAPE.findall(result)
-    sizes = [_ITEM.get(dtype, 4) * math.prod(int(n) for n in dims.split(",") if n) for dtype, dims in arrays]
+    sizes = [hlo.array_bytes(dtype, dims, "") for dtype, dims, _ in hlo.ARRAY.findall(result)]
     size = max(sizes) if is_start and sizes else sum(sizes)
     share = (group - 1) / group
     return {

@@ -8,7 +8,7 @@ import re
 import time
 from typing import Any
 
-from rlscale_jax.planning import collectives, flops, memo
+from rlscale_jax.planning import collectives, flops, hbm, memo
 from rlscale_jax.planning.programs import Program
 
 
@@ -35,7 +35,9 @@ class Compiled:
     over: str
     compile_secs: float  # when it was compiled
     flops: float  # of all devices, one run
+    moved_bytes: float  # between a device and its memory, one run; 0 where nothing was compiled
     traffic: tuple[collectives.Traffic, ...]
+    fingerprint: str = ""  # of what was compiled, for which devices, by which compiler
 
 
 def compile_program(program: Program) -> Compiled:
@@ -47,29 +49,32 @@ def compile_program(program: Program) -> Compiled:
     traced = program.trace()
     work = flops.count(traced.jaxpr, loop_steps=program.loop_steps)
     lowered = traced.lower(lowering_platforms=(program.mesh.devices.flat[0].platform,))
-    kept = memo.place(program, lowered.as_text())
+    fingerprint = memo.fingerprint(program, lowered.as_text())
+    kept = memo.place(fingerprint)
     found = memo.read(kept)
     if not found:
-        found = _compile(program, lowered)
+        found = _compile(lowered)
         found["compile_secs"] = time.perf_counter() - begin
         memo.write(kept, found)
     return Compiled(
         name=program.name,
+        fingerprint=fingerprint,
         memory=Memory(**found["memory"]) if found["memory"] else None,
         over=found["over"],
         compile_secs=found["compile_secs"],
         flops=work,
-        traffic=tuple(collectives.Traffic(**one) for one in found["traffic"]),
+        moved_bytes=hbm.moved_bytes(found["text"], loop_steps=program.loop_steps),
+        traffic=collectives.read(found["text"], program.mesh, loop_steps=program.loop_steps),
     )
 
 
-def _compile(program: Program, lowered: Any) -> dict[str, Any]:
+def _compile(lowered: Any) -> dict[str, Any]:
     try:
         compiled = lowered.compile()
     except Exception as error:  # XLA's type for this is private; anything but memory is raised again
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
-        return {"memory": None, "over": _over(str(error)), "traffic": []}
+        return {"memory": None, "over": _over(str(error)), "text": ""}
     stats = compiled.memory_analysis()
     memory = Memory(
         arguments=stats.argument_size_in_bytes,
@@ -77,9 +82,7 @@ def _compile(program: Program, lowered: Any) -> dict[str, Any]:
         temporaries=stats.temp_size_in_bytes,
         code=stats.generated_code_size_in_bytes,
     )
-    traffic = collectives.read(compiled.as_text(), program.mesh, loop_steps=program.loop_steps)
-    found = {"memory": dataclasses.asdict(memory), "over": ""}
-    return found | {"traffic": [dataclasses.asdict(one) for one in traffic]}
+    return {"memory": dataclasses.asdict(memory), "over": "", "text": compiled.as_text()}
 
 
 def _over(message: str) -> str:

@@ -42,8 +42,10 @@ class Moment:
     compile_secs: float
     cost: roofline.Cost
     flops: float  # of all chips, one run
-    memory_bytes: float  # that one run moves between a chip and its memory
+    memory_bytes: float  # that one run moves between a chip and its memory, by the compiled program's text
+    formula_bytes: float  # the same by formula, a check; where nothing was compiled both are the formula's
     traffic: tuple
+    fingerprint: str  # of what was compiled; empty where nothing was
 
     @property
     def total(self) -> int:
@@ -161,12 +163,14 @@ def _moments(
     plan: Plan, compiler: Callable[[Program], Compiled], progress: Callable[[str], None], *, order: Sequence[str] = ()
 ) -> Iterator[Moment]:
     """The moments of a plan's programs, compiled one by one as they are asked for."""
-    moves = memory_traffic.of_programs(plan.experiment, plan.architecture, plan.layout)
+    problem = (plan.experiment, plan.architecture, plan.layout)
+    moves, at_most = memory_traffic.of_programs(*problem), memory_traffic.of_programs(*problem, filled=1.0)
     made = {program.name: program for program in all_programs(plan.experiment, plan.architecture, plan.layout)}
     for name in order or made:
         progress(name)
         compiled = compiler(made[name])
-        yield _moment(plan.pod, made[name], compiled, moves[name])
+        mean = moves[name] / at_most[name]  # compiled with full caches; they grow during a rollout
+        yield _moment(plan.pod, made[name], compiled, moved=compiled.moved_bytes * mean, by_formula=moves[name])
 
 
 def all_programs(experiment: Experiment, architecture: Architecture, layout: Layout) -> list[Program]:
@@ -177,7 +181,8 @@ def all_programs(experiment: Experiment, architecture: Architecture, layout: Lay
     ]
 
 
-def _moment(pod: Slice, program: Program, compiled: Compiled, moved: float) -> Moment:
+def _moment(pod: Slice, program: Program, compiled: Compiled, *, moved: float, by_formula: float) -> Moment:
+    moved = moved or by_formula
     parts = program.held | program.named
     if compiled.memory:
         parts["other arguments"] = max(0, compiled.memory.arguments - sum(program.named.values()))
@@ -192,7 +197,9 @@ def _moment(pod: Slice, program: Program, compiled: Compiled, moved: float) -> M
         cost=roofline.cost(pod, flops=compiled.flops, memory_bytes=moved, traffic=compiled.traffic),
         flops=compiled.flops,
         memory_bytes=moved,
+        formula_bytes=by_formula,
         traffic=compiled.traffic,
+        fingerprint=compiled.fingerprint,
     )
 
 

@@ -42,6 +42,7 @@ def compiler(experiment: Experiment, architecture: Architecture, layout: Layout)
             over="",
             compile_secs=0.0,
             flops=counts.get(program.name, 0.0),
+            moved_bytes=0.0,
             traffic=_traffic(program.name, experiment, architecture, layout),
         )
 

@@ -1,7 +1,7 @@
-"""Bytes that each program moves between a chip and its memory, by formula.
+"""Bytes that each program moves between a chip and its memory, by formula: a check on what is compiled (`hbm`).
 
-The compiler's own estimate counts a loop's body once and leaves kernels out, so it is not used. Formulas count what
-must move: weights, optimiser state, caches, and a block's activations (written once, read once, bfloat16).
+Formulas count what must move: weights, optimiser state, caches, and a block's activations (written once, read once,
+bfloat16). They stand alone where nothing is compiled: for GPUs, in a search's first estimates.
 """
 
 import numpy as np
@@ -13,9 +13,13 @@ from rlscale_jax.planning import shapes
 from rlscale_jax.planning.programs import Layout, micro_prompts, prefill_prompts
 from rlscale_jax.sampler.engine import SEGMENT_STEPS
 
+MEAN_FILL = 0.5  # of the caches of completions, over a rollout
 
-def of_programs(experiment: Experiment, architecture: Architecture, plan: Layout) -> dict[str, float]:
-    """Program name -> bytes on one device in one run, caches at half of their final length."""
+
+def of_programs(
+    experiment: Experiment, architecture: Architecture, plan: Layout, *, filled: float = MEAN_FILL
+) -> dict[str, float]:
+    """Program name -> bytes on one device in one run, caches filled to this share of their final length."""
     compute = np.dtype(experiment.model.compute_dtype)
     master = shapes.params(architecture, plan.mesh, np.dtype(experiment.model.param_dtype))
     state = shapes.device_bytes(master)
@@ -23,8 +27,8 @@ def of_programs(experiment: Experiment, architecture: Architecture, plan: Layout
     forward = gathered + _activations(experiment, architecture, plan)
     decoding = shapes.device_bytes(shapes.sampler_params(architecture, plan.mesh, compute))
     wave, groups = plan.wave_sequences, plan.wave_sequences // experiment.grpo.group_size
-    history = cache_bytes(experiment, architecture, plan, wave, experiment.sampling.max_new_tokens // 2)
-    step = decode_bytes(experiment, architecture, plan, num_rows=wave, num_prompts=groups)
+    history = cache_bytes(experiment, architecture, plan, wave, round(experiment.sampling.max_new_tokens * filled))
+    step = decode_bytes(experiment, architecture, plan, num_rows=wave, num_prompts=groups, filled=filled)
     apply = 7 * state  # weights, two moments: read and written; the gradient read
     update = 4 * forward + 2 * state
     layers = architecture.num_nonembedding_params / architecture.num_params  # share of the weights
@@ -42,13 +46,19 @@ def of_programs(experiment: Experiment, architecture: Architecture, plan: Layout
 
 
 def decode_bytes(
-    experiment: Experiment, architecture: Architecture, plan: Layout, *, num_rows: float, num_prompts: float
+    experiment: Experiment,
+    architecture: Architecture,
+    plan: Layout,
+    *,
+    num_rows: float,
+    num_prompts: float,
+    filled: float = MEAN_FILL,
 ) -> float:
-    """Of one decode step on one device: weights, each row's own half-full cache, each prompt's cache once."""
+    """Of one decode step on one device: weights, each row's own cache so far, each prompt's cache once."""
     compute = np.dtype(experiment.model.compute_dtype)
     weights = shapes.device_bytes(shapes.sampler_params(architecture, plan.mesh, compute))
     wave = plan.wave_sequences
-    own = cache_bytes(experiment, architecture, plan, wave, experiment.sampling.max_new_tokens // 2)
+    own = cache_bytes(experiment, architecture, plan, wave, round(experiment.sampling.max_new_tokens * filled))
     prompts = cache_bytes(experiment, architecture, plan, wave, experiment.data.max_prompt_tokens)
     return weights + own * num_rows / wave + prompts * num_prompts / wave
 

@@ -43,13 +43,15 @@ def moments(plan: Plan) -> Rows:
 
 def times(plan: Plan) -> Rows:
     """One run of each program at the roofline: FLOPs and bytes of a chip, and the seconds that they take."""
-    header = ["program", "TFLOP a chip", "memory GB", "links GB", "arithmetic s", "memory s", "links s", "bound by"]
+    header = ["program", "TFLOP a chip", "memory GB", "by formula", "links GB", "arithmetic s", "memory s", "links s"]
+    header += ["bound by"]
     chips = plan.pod.num_chips
     rows = [
         [
             m.name,
             f"{m.flops / chips / 1e12:.3g}",
             f"{m.memory_bytes / 1e9:.3g}",
+            f"{m.formula_bytes / 1e9:.3g}",
             f"{sum(one.bytes_sent for one in m.traffic) / 1e9:.3g}",
             *(f"{secs:.3g}" for secs in (m.cost.arithmetic, m.cost.memory, m.cost.links)),
             m.cost.bound_by,
@@ -145,6 +147,7 @@ def _numbers(plan: Plan) -> dict[str, Any]:
 def _moment(moment: Moment) -> dict[str, Any]:
     return {
         "name": moment.name,
+        "fingerprint": moment.fingerprint,
         "runs": moment.runs,
         "over": moment.over,
         "bytes": moment.parts,
@@ -152,6 +155,7 @@ def _moment(moment: Moment) -> dict[str, Any]:
         "compile_secs": moment.compile_secs,
         "flops": moment.flops,
         "memory_bytes": moment.memory_bytes,
+        "memory_bytes_by_formula": moment.formula_bytes,
         "roofline_secs": dataclasses.asdict(moment.cost),
         "bound_by": moment.cost.bound_by,
         "collectives": [dataclasses.asdict(one) for one in moment.traffic],
