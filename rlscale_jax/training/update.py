@@ -83,28 +83,15 @@ def build(
     adamw = optimizer.adamw(optimizer_config)
     forward = functools.partial(_completion_hidden, architecture, config, shared_prefix_attend)
 
-    def head_and_chunks(params):
-        head, axes = decoder.lm_head(params)
-        if axes == "vd" and jax.sharding.get_abstract_mesh().size > 1:
-            head, axes = head.T, "dv"  # split along D a table lies so on every device
-        return head, {
-            "chunk_tokens": config.logprob_chunk_tokens,
-            "num_shards": _num_shards(),
-            "head_axes": axes,
-            "place": scoring.HeadPlace(
-                whole=functools.partial(decoder.whole_head, axes), sum_parts=functools.partial(decoder.sum_head, axes)
-            ),
-        }
-
     def logprobs(params, batch):
         tokens, positions = _rows(batch)
         hidden = forward(params, decoder.embed(params, tokens, compute_dtype), positions, batch)
-        head, chunks = head_and_chunks(params)
+        head, chunks = _head_and_chunks(config, params)
         return jnp.where(_is_real(batch), scoring.token_logprobs(hidden, head, batch.completion_tokens, **chunks), 0.0)
 
     def objective(params, embedded, positions, batch):
         hidden = forward(params, embedded, positions, batch)
-        head, chunks = head_and_chunks(params)
+        head, chunks = _head_and_chunks(config, params)
         inputs = _token_inputs(config, batch)
         token_fn = functools.partial(loss.policy_loss, config)
         total, chunk_sums = scoring.reduce_tokens(token_fn, hidden, head, batch.completion_tokens, inputs, **chunks)
@@ -134,6 +121,18 @@ def build(
         accumulate=jax.jit(accumulate, donate_argnums=1),
         apply=jax.jit(apply, donate_argnums=0),
     )
+
+
+def _head_and_chunks(config: GrpoConfig, params: Any) -> tuple[jax.Array, dict[str, Any]]:
+    """The output matrix, and how tokens meet it."""
+    head, axes = decoder.lm_head(params)
+    if axes == "vd" and jax.sharding.get_abstract_mesh().size > 1:
+        head, axes = head.T, "dv"  # split along D a table lies so on every device
+    place = scoring.HeadPlace(
+        whole=functools.partial(decoder.whole_head, axes), sum_parts=functools.partial(decoder.sum_head, axes)
+    )
+    sizes = {"chunk_tokens": config.logprob_chunk_tokens, "num_shards": _num_shards()}
+    return head, {**sizes, "head_axes": axes, "place": place}
 
 
 def _init_state(adamw: optax.GradientTransformation, params: Any) -> State:
