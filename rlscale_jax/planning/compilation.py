@@ -76,10 +76,13 @@ def _compile(lowered: Any) -> dict[str, Any]:
             raise
         return {"memory": None, "over": _over(str(error)), "text": ""}
     stats = compiled.memory_analysis()
+    arguments, new_outputs = stats.argument_size_in_bytes, stats.output_size_in_bytes - stats.alias_size_in_bytes
     memory = Memory(
-        arguments=stats.argument_size_in_bytes,
-        new_outputs=stats.output_size_in_bytes - stats.alias_size_in_bytes,
-        temporaries=stats.temp_size_in_bytes,
+        arguments=arguments,
+        new_outputs=new_outputs,
+        # what is alive at the fullest moment, which is what libtpu holds against the limit; `temp_size_in_bytes` also
+        # counts what never is alive together
+        temporaries=max(0, stats.peak_memory_in_bytes - arguments - new_outputs),
         code=stats.generated_code_size_in_bytes,
     )
     return {"memory": dataclasses.asdict(memory), "over": "", "text": compiled.as_text()}
