@@ -101,9 +101,10 @@ def serve(work: Callable[[], object]) -> None:
 
 
 @contextlib.contextmanager
-def peer(command: list[str], *, threads: int) -> Iterator[Peer]:
-    """Starts a peer and ends it; its environment limits its threads."""
+def peer(command: list[str], *, threads: int, xla_flags: str) -> Iterator[Peer]:
+    """Starts a peer and ends it; its environment limits its threads. `xla_flags`: as they were before ours set more."""
     env = {**os.environ, **{name: str(threads) for name in ("NPROC", "OMP_NUM_THREADS", "BENCH_THREADS")}}
+    env["XLA_FLAGS"] = xla_flags
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     process = subprocess.Popen(command, env=env, **pipes)
     try:
@@ -145,6 +146,23 @@ def alternate(contenders: list[Contender | Peer], *, rounds: int) -> list[Series
             peak_rss_gb=contender.peak_rss_gb(),
         )
         for contender, own in zip(contenders, zip(*readings, strict=True), strict=True)
+    ]
+
+
+def apart(commands: list[list[str]], *, rounds: int, threads: int, xla_flags: str) -> list[Series]:
+    """As `alternate`, of contenders that do not fit into memory together: each turn is a process of its own."""
+    turns: list[list[Series]] = [[] for _ in commands]
+    for _ in range(rounds):
+        for command, own in zip(commands, turns, strict=True):
+            with peer(command, threads=threads, xla_flags=xla_flags) as contender:
+                own += alternate([contender], rounds=1)
+    return [
+        Series(
+            readings=tuple(turn.readings[0] for turn in own),
+            compile_secs=statistics.median(turn.compile_secs for turn in own),
+            peak_rss_gb=max(turn.peak_rss_gb for turn in own),
+        )
+        for own in turns
     ]
 
 

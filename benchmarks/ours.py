@@ -1,14 +1,15 @@
 """This project's own rollout and update on a workload, as contenders for `measure`."""
 
 import contextlib
+import sys
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks import workloads
+from benchmarks import measure, workloads
 from rlscale_jax.experiment.config import GrpoConfig, MeshConfig, OptimizerConfig
-from rlscale_jax.models import Architecture, Model, decoder, sharding
+from rlscale_jax.models import Architecture, Model, decoder, runtime, sharding
 from rlscale_jax.models.mesh import make_mesh
 from rlscale_jax.sampler import RolloutStats, generate, lay_out
 from rlscale_jax.training import batch, update
@@ -165,3 +166,14 @@ def architecture(shape: workloads.Shape) -> Architecture:
         qkv_bias=True,
         tie_embeddings=True,
     )
+
+
+def main(name: str, num_devices: str = "1") -> None:
+    """An update in a process of its own, which answers as a peer's does."""
+    measure.use_devices(int(num_devices))
+    runtime.start()
+    measure.serve(Update(workloads.UPDATES[name]))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -49,9 +49,8 @@ def main() -> None:
     amount = int(work.limits().sum())
     contender = measure.Contender(rollout)
     if arguments.peer:
-        os.environ["XLA_FLAGS"] = flags  # ours has read its own; a peer runs as it comes
         command = [arguments.peer_python, "-m", f"benchmarks.peers.{arguments.peer}", arguments.workload]
-        with measure.peer(command, threads=threads) as peer:
+        with measure.peer(command, threads=threads, xla_flags=flags) as peer:
             series, theirs = measure.alternate([contender, peer], rounds=arguments.rounds)
     else:
         (series,), theirs = measure.alternate([contender], rounds=arguments.rounds), None

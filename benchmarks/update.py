@@ -3,10 +3,13 @@
 W3 is a whole GRPO step (rollout, reference, update), W4 and W7 the update alone. The last line is JSON: tokens per
 second (every sequence counted with its own prompt), the floor by FLOPs and bytes, compile time, peak memory and, with
 a peer, the ratio (> 1: ours is better). Peers need an environment of their own: benchmarks/requirements-peers.txt.
+W4 and a peer do not fit into 24 GB together: with --apart each turn is a process that ends before the next begins.
 """
 
 import argparse
 import json
+import os
+import sys
 
 from benchmarks import measure, workloads
 
@@ -17,22 +20,12 @@ def main() -> None:
     arguments = _arguments()
     if arguments.threads:
         measure.use_threads(arguments.threads)
-    work = workloads.UPDATES[arguments.workload]
-    from rlscale_jax.models import runtime  # JAX reads its environment when it is imported
-
-    measure.use_devices(arguments.data)
-    runtime.start()
+    work, flags = workloads.UPDATES[arguments.workload], os.environ.get("XLA_FLAGS", "")
     threads = arguments.threads or measure.num_cores()
-    from benchmarks import floor, ours
-
     clock = "cpu" if arguments.threads == 1 else "wall"
-    contender = measure.Contender(ours.Update(work))
-    if arguments.peer:
-        command = [arguments.peer_python, "-m", f"benchmarks.peers.{arguments.peer}", arguments.workload]
-        with measure.peer(command, threads=threads) as peer:
-            series, theirs = measure.alternate([contender, peer], rounds=arguments.rounds)
-    else:
-        (series,), theirs = measure.alternate([contender], rounds=arguments.rounds), None
+    series, *others = (_apart if arguments.apart else _together)(arguments, threads, flags)
+    from benchmarks import floor
+
     machine = floor.this_machine(threads)
     bound = work.num_tokens / floor.update_secs(work, machine)
     more = {
@@ -41,9 +34,33 @@ def main() -> None:
     }
     amount = work.num_tokens
     line = measure.report(arguments.workload, series, amount=amount, unit="tokens/s", floor=bound, clock=clock, **more)
-    if theirs:
+    for theirs in others:
         line = measure.against(line, arguments.peer, theirs, amount=amount)
     print(json.dumps(line))
+
+
+def _together(arguments, threads: int, xla_flags: str) -> list[measure.Series]:
+    from rlscale_jax.models import runtime  # JAX reads its environment when it is imported
+
+    measure.use_devices(arguments.data)
+    runtime.start()
+    from benchmarks import ours
+
+    own = measure.Contender(ours.Update(workloads.UPDATES[arguments.workload]))
+    if not arguments.peer:
+        return measure.alternate([own], rounds=arguments.rounds)
+    with measure.peer(_peer(arguments), threads=threads, xla_flags=xla_flags) as other:
+        return measure.alternate([own, other], rounds=arguments.rounds)
+
+
+def _apart(arguments, threads: int, xla_flags: str) -> list[measure.Series]:
+    own = [sys.executable, "-m", "benchmarks.ours", arguments.workload, str(arguments.data)]
+    commands = [own, _peer(arguments)] if arguments.peer else [own]
+    return measure.apart(commands, rounds=arguments.rounds, threads=threads, xla_flags=xla_flags)
+
+
+def _peer(arguments) -> list[str]:
+    return [arguments.peer_python, "-m", f"benchmarks.peers.{arguments.peer}", arguments.workload]
 
 
 def _arguments() -> argparse.Namespace:
@@ -54,6 +71,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=0, help="cores in use; 1 counts CPU seconds; 0: all, wall clock")
     parser.add_argument("--data", type=int, default=1, help="virtual devices that the rows of ours are split over")
     parser.add_argument("--rounds", type=int, default=5, help="measured repetitions of each contender")
+    parser.add_argument("--apart", action="store_true", help="a process for each turn, for what does not fit together")
     return parser.parse_args()
 
 

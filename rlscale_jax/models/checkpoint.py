@@ -116,7 +116,7 @@ def is_checkpoint(path: epath.PathLike) -> bool:
 
 
 def _load_params(architecture: Architecture, place: epath.Path, dtype: Any, mesh: Mesh | None) -> dict[str, Any]:
-    saved = ocp.checkpointables_metadata(place).metadata["state"]["params"]
+    saved = ocp.metadata(place, "state").metadata["params"]
     wanted = sharding.placed_shapes(architecture, mesh)
     shapes = {jax.tree_util.keystr(key): tuple(a.shape) for key, a in jax.tree.leaves_with_path(saved)}
     expected = {jax.tree_util.keystr(key): a.shape for key, a in jax.tree.leaves_with_path(wanted)}

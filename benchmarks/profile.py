@@ -1,0 +1,180 @@
+"""Where a step of an update workload spends its time: python -m benchmarks.profile --workload=W4 --out=W4.png
+
+One repetition is traced on one core, after one that compiles. Each operation's own time is put down to the part of the
+model whose source it comes from (the compiled program keeps the frames), apart for matrix products and the rest.
+"""
+
+import argparse
+import collections
+import gzip
+import json
+import os
+import pathlib
+import re
+import tempfile
+from collections.abc import Iterator
+
+from benchmarks import measure, workloads
+
+# Function of ours, as the compiled program names it (innermost frame first) -> the part that it belongs to.
+PARTS = {
+    "Linear.__call__": "projections",
+    "causal_attention": "attention",
+    "shared_prefix_attend": "attention",
+    "_behind": "attention",
+    "reduce_tokens": "head and loss",
+    "score_tokens": "head and loss",
+    "add_embed_grad": "embedding",
+    "embed": "embedding",
+    "apply_adamw": "AdamW",
+    "global_norm": "gradient norm",
+    "RMSNorm.__call__": "norms",
+    "rotate": "rotary embedding",
+    "Block.__call__": "SwiGLU, residuals",
+    "_run_layers": "loop over layers",
+}
+REST = "the rest"
+
+
+def main() -> None:
+    arguments = _arguments()
+    measure.use_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        programs, traces = pathlib.Path(folder) / "programs", pathlib.Path(folder) / "traces"
+        flags = f"--xla_dump_to={programs} --xla_dump_hlo_as_text"
+        os.environ |= {"RLSCALE_CACHE_DIR": "off", "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} {flags}"}
+        from rlscale_jax.models import runtime  # JAX reads its environment when it is imported
+
+        runtime.start()
+        import jax
+
+        from benchmarks import ours
+
+        step = ours.Update(workloads.UPDATES[arguments.workload])
+        step()
+        with jax.profiler.trace(traces):
+            step()
+        spent = _spent(_operations(programs), next(traces.rglob("*.trace.json.gz")))
+    for name, (products, others) in spent.items():
+        print(f"{name:20s} products {products:8.3f} s, others {others:8.3f} s")
+    _draw(spent, arguments.workload, arguments.out)
+
+
+def _operations(programs: pathlib.Path) -> dict[tuple[str, str], tuple[str, bool]]:
+    """(program, operation) -> its part, and whether it is a matrix product."""
+    found = {}
+    for path in programs.glob("*after_optimizations.txt"):
+        text = path.read_text()
+        module = re.match(r"HloModule ([\w.-]+)", text)
+        frames = _frames(text)
+        products = _computations_with_products(text)
+        for match in re.finditer(r"^ +(?:ROOT )?%([\w.-]+) = (.*)$", text, re.MULTILINE):
+            name, line = match.groups()
+            frame = re.search(r"stack_frame_id=(\d+)", line)
+            called = re.search(r"(?:calls|to_apply)=%([\w.-]+)", line)
+            is_product = " dot(" in line or bool(called and called[1] in products and " fusion(" in line)
+            part = _part(frames, int(frame[1])) if frame else REST
+            found[module[1] if module else "", name] = (part, is_product)
+    return found
+
+
+def _frames(text: str) -> dict[int, tuple[str, int]]:
+    """Frame -> the function it is in, and the frame that called it (itself: none)."""
+    tables = {}
+    for name in ("FunctionNames", "FileLocations", "StackFrames"):
+        part = re.search(rf"^{name}\n((?:\d+ .*\n)*)", text, re.MULTILINE)
+        tables[name] = dict(line.split(" ", 1) for line in (part[1] if part else "").splitlines())
+    functions = {key: name.strip('"') for key, name in tables["FunctionNames"].items()}
+    places = {key: functions[_number("function_name_id", row)] for key, row in tables["FileLocations"].items()}
+    return {
+        int(key): (places[_number("file_location_id", row)], int(_number("parent_frame_id", row)))
+        for key, row in tables["StackFrames"].items()
+    }
+
+
+def _number(name: str, row: str) -> str:
+    found = re.search(rf"{name}=(\d+)", row)
+    return found[1] if found else "0"
+
+
+def _part(frames: dict[int, tuple[str, int]], frame: int) -> str:
+    while frame in frames:
+        function, parent = frames[frame]
+        name = function.split(".<locals>")[0]
+        if name in PARTS:
+            return PARTS[name]
+        if parent == frame:
+            break
+        frame = parent
+    return REST
+
+
+def _computations_with_products(text: str) -> set[str]:
+    blocks = re.split(r"^(?:ENTRY )?%([\w.-]+) \(.*\{$", text, flags=re.MULTILINE)
+    return {name for name, body in zip(blocks[1::2], blocks[2::2], strict=True) if " dot(" in body}
+
+
+def _spent(operations, trace: pathlib.Path) -> dict[str, tuple[float, float]]:
+    """Part -> seconds in products and in other operations, the largest part first."""
+    with gzip.open(trace) as file:
+        events = json.load(file)["traceEvents"]
+    spent = collections.defaultdict(lambda: [0.0, 0.0])
+    for event, secs in _own_times(events):
+        args = event["args"]
+        part, is_product = operations.get((args.get("hlo_module", ""), args["hlo_op"]), (REST, False))
+        spent[part][0 if is_product else 1] += secs
+    ordered = sorted(spent.items(), key=lambda item: -sum(item[1]))
+    return {name: (products, others) for name, (products, others) in ordered}
+
+
+def _own_times(events) -> Iterator[tuple[dict, float]]:
+    """Operations of a trace with their seconds less those of the operations within them (a loop's body)."""
+    by_thread = collections.defaultdict(list)
+    for event in events:
+        if event.get("ph") == "X" and "hlo_op" in event.get("args", {}):
+            by_thread[event["pid"], event["tid"]].append(event)
+    for thread in by_thread.values():
+        thread.sort(key=lambda event: (event["ts"], -event["dur"]))
+        open_events: list[list] = []  # [event, its own time so far]
+        for event in thread:
+            while open_events and open_events[-1][0]["ts"] + open_events[-1][0]["dur"] <= event["ts"]:
+                done, own = open_events.pop()
+                yield done, own / 1e6
+            if open_events:
+                open_events[-1][1] -= event["dur"]
+            open_events.append([event, event["dur"]])
+        for done, own in open_events:
+            yield done, own / 1e6
+
+
+def _draw(spent: dict[str, tuple[float, float]], workload: str, path: str) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    names = list(spent)[::-1]
+    products, others = ([spent[name][i] for name in names] for i in (0, 1))
+    total = sum(products) + sum(others)
+    figure, axes = pyplot.subplots(figsize=(6.4, 3.2), layout="constrained")
+    axes.barh(names, products, color="#35618f", label="matrix products")
+    axes.barh(names, others, left=products, color="#e0a44a", label="everything else")
+    for row, name in enumerate(names):
+        share = sum(spent[name]) / total
+        axes.text(sum(spent[name]), row, f" {share:.1%}", va="center", fontsize=8)
+    axes.set(xlabel="seconds on one core", title=f"One step of {workload}: {total:.1f} s")
+    axes.margins(x=0.12)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, loc="lower right")
+    figure.savefig(path, dpi=110)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--workload", choices=sorted(workloads.UPDATES), required=True)
+    parser.add_argument("--out", required=True, help="the picture, a .png")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
