@@ -1,7 +1,11 @@
 """Sets up the JAX runtime of a command: the compilation cache, the hosts of a pod."""
 
+import ctypes
+import importlib.metadata
+import importlib.util
 import os
 import pathlib
+import platform
 from typing import Any
 
 import jax
@@ -10,6 +14,7 @@ from absl import logging
 JOINING = tuple(f"RLSCALE_{name}" for name in ("COORDINATOR", "NUM_PROCESSES", "PROCESS_ID", "DISTRIBUTED"))
 _HEARTBEAT_SECS = 20  # a host that is silent for so long is dead, and the others end with an error
 _SHUTDOWN_SECS = 20  # for the others to end as well
+_MALLOC_TRIM_THRESHOLD, _MALLOC_MMAP_MAX, _MALLOC_ARENA_MAX = -1, -4, -8  # glibc's numbers for mallopt
 
 
 def start() -> None:
@@ -21,6 +26,7 @@ def start() -> None:
     logging.set_verbosity(logging.WARNING)  # Orbax tells every save at INFO
     _compilation_cache()
     _cpu_kernels()
+    _keep_freed_memory()
     coordinator = os.environ.get("RLSCALE_COORDINATOR")
     if coordinator:
         if jax.config.values["jax_platforms"] == "cpu":
@@ -60,3 +66,18 @@ def _cpu_kernels() -> None:
     flags = os.environ.get("XLA_FLAGS", "")
     if jax.__version_info__[:2] == (0, 10) and flag not in flags:
         os.environ["XLA_FLAGS"] = f"{flags} {flag}=".strip()
+
+
+def _keep_freed_memory() -> None:
+    """Freed memory stays with the process where the CPU is the device.
+
+    A program's temporaries are one allocation for each call. glibc maps such large ones anew every time, and the
+    system clears them page by page: a twentieth of the time of an update. Only for threads that have not allocated
+    yet, hence before the backend starts.
+    """
+    has_accelerator = importlib.util.find_spec("libtpu") or importlib.metadata.entry_points(group="jax_plugins")
+    if has_accelerator or platform.libc_ver()[0] != "glibc":
+        return
+    libc = ctypes.CDLL(None)
+    for option, value in ((_MALLOC_ARENA_MAX, 1), (_MALLOC_MMAP_MAX, 0), (_MALLOC_TRIM_THRESHOLD, -1)):
+        libc.mallopt(option, value)

@@ -59,7 +59,7 @@ def start(
     return processes
 
 
-def end(processes: list[subprocess.Popen], timeout_secs: float = 240) -> list[int]:
+def end(processes: list[subprocess.Popen], timeout_secs: float = 600) -> list[int]:
     """Waits for all and gives their exit statuses; whoever is left after the time is killed."""
     deadline = time.monotonic() + timeout_secs
     try:

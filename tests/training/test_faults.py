@@ -189,7 +189,7 @@ def said_to_begin(directory) -> int:
     return log.read_text().count("weights fingerprint") if log.exists() else 0
 
 
-def wait_for(condition, secs: float = 200) -> None:
+def wait_for(condition, secs: float = 600) -> None:
     end = time.monotonic() + secs
     while not condition():
         assert time.monotonic() < end, "waited in vain"

@@ -136,7 +136,7 @@ def test_a_notice_to_one_host_makes_all_save_and_end(pod, workdir, tmp_path, tin
     assert tiny.without_times(rows(metrics.parent)) == tiny.without_times(rows(tmp_path / "undisturbed" / RUN))
 
 
-def wait_for(condition, secs: float = 200) -> None:
+def wait_for(condition, secs: float = 600) -> None:
     end = time.monotonic() + secs
     while not condition():
         assert time.monotonic() < end, "waited in vain"
