@@ -15,8 +15,12 @@ from rlscale_jax.experiment.config import (
     SamplingConfig,
 )
 
-DTYPE = {"tiny": "float32", "half": "bfloat16"}  # a state and a save of it in float32 are 12 GB for the 0.5B shape
-NEW_TOKENS = {"tiny": 24, "half": 16}
+PARAM_DTYPE = {
+    "tiny": "float32",
+    "half": "bfloat16",
+}  # a state and a save of it in float32 are 12 GB for the 0.5B shape
+MAX_PROMPT_TOKENS = {"tiny": 192, "half": 128}
+NEW_TOKENS = {"tiny": 24, "half": 8}
 PROMPTS = {"tiny": 16, "half": 4}  # of 512; 4 mini-batches and the KL term as in the study
 
 
@@ -25,8 +29,8 @@ def get_config(size: str) -> Experiment:
     return Experiment(
         name=size,
         num_steps=3 if size == "tiny" else 2,
-        model=ModelConfig(name=size, path=f"{place}/model", param_dtype=DTYPE[size], compute_dtype=DTYPE[size]),
-        data=DataConfig(train=f"{place}/train", heldout=f"{place}/heldout", max_prompt_tokens=192),
+        model=ModelConfig(name=size, path=f"{place}/model", param_dtype=PARAM_DTYPE[size], compute_dtype="float32"),
+        data=DataConfig(train=f"{place}/train", heldout=f"{place}/heldout", max_prompt_tokens=MAX_PROMPT_TOKENS[size]),
         sampling=SamplingConfig(max_new_tokens=NEW_TOKENS[size]),
         grpo=GrpoConfig(
             prompts_per_step=PROMPTS[size], group_size=8 if size == "tiny" else 2, logprob_chunk_tokens=128

@@ -36,7 +36,13 @@ def whole(update_case, programs):
 
 
 def assert_same(first, second, *, atol=2e-6):
+    """Of (params, metrics)."""
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=atol, rtol=1e-4), first, second)
+    furthest = [
+        max((np.abs(np.subtract(a, b)).max() for a, b in zip(*map(jax.tree.leaves, parts), strict=True)), default=0.0)
+        for parts in zip(first, second, strict=True)
+    ]
+    print("largest difference of a weight {:.1e}, of a metric {:.1e}".format(*furthest))  # for docs; pytest -s
 
 
 def test_advantages_and_logprobs_are_torchs(update_case, programs, golden):
@@ -50,7 +56,7 @@ def test_metrics_and_updated_weights_are_torchs(update_case, whole, golden):
     for name in ("pg_loss", "kl_loss", "entropy", "ppo_kl", "grad_norm"):
         np.testing.assert_allclose(metrics[f"actor/{name}"], golden[name], rtol=1e-4, err_msg=name)
     # Adam's first step is lr * sign(g) where |g| >> eps: 1e-2 a weight, met here to 1e-5.
-    assert_same(params, update_case.params_after(), atol=1e-5)
+    assert_same((params, {}), (update_case.params_after(), {}), atol=1e-5)
 
 
 @pytest.mark.parametrize("cuts", [[[0, 1], [2, 3]], [[2], [1], [0], [3]]])
@@ -103,14 +109,28 @@ def test_remat_and_chunks_change_nothing(update_case, whole, remat, chunk_tokens
 def test_devices_change_nothing(update_case, whole, shape):
     axes = dict(zip(("data", "fsdp", "tensor"), shape, strict=True))
     mesh = make_mesh(MeshConfig(**axes), jax.devices()[: np.prod(shape)])
-    programs = build(update_case)
+    assert_same(run_on(mesh, update_case, update_case.batch), whole)
+
+
+def run_on(mesh, case, batch):
+    """As `run`, of one micro-batch laid out on a mesh."""
+    programs = build(case)
     with jax.set_mesh(mesh):
-        params = jax.device_put(update_case.params(), param_shardings(update_case.architecture, mesh))
-        placed = batches.place(update_case.batch, mesh)
+        params = jax.device_put(case.params(), param_shardings(case.architecture, mesh))
+        placed = batches.place(batch, mesh)
         logprobs = programs.logprobs(params, placed)
         state, metrics = programs.update(programs.init_state(params), [placed])
-    assert_same((jax.device_get(state["params"]), jax.device_get(metrics)), whole)
     assert logprobs.sharding.is_equivalent_to(placed.sampler_logprobs.sharding, 3)
+    return jax.device_get(state["params"]), jax.device_get(metrics)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("num_devices", range(1, 9))
+def test_one_to_eight_devices_change_nothing(update_case, whole, num_devices):
+    """The batch 70 times over, 840 sequences, has the same token means and so the same update."""
+    many = batches.take(update_case.batch, np.arange(280) % 4)
+    mesh = make_mesh(MeshConfig(fsdp=num_devices), jax.devices()[:num_devices])
+    assert_same(run_on(mesh, update_case, many), whole)
 
 
 @pytest.mark.parametrize("num_devices", [5, 7])
@@ -119,17 +139,13 @@ def test_devices_that_nothing_divides_over_are_refused(update_case, num_devices)
         batches.split_groups(update_case.batch, num_devices)
 
 
-def test_eight_shards_cut_groups_where_prompts_do_not_suffice(update_case, whole):
+def test_eight_shards_cut_groups_where_prompts_do_not_suffice(update_case, programs):
     """4 prompts over 8 shards: groups of 3 do not divide, groups of 2 do."""
     with pytest.raises(ValueError, match="4 prompts with 3 samples do not divide over 8 shards"):
         batches.split_groups(update_case.batch, 8)
-    programs, mesh = build(update_case), make_mesh(MeshConfig(fsdp=8))
     pairs = jax.tree.map(lambda a: a[:, :2] if a.ndim > 1 and a.shape[:2] == (4, 3) else a, update_case.batch)
     single = run(update_case, programs, [pairs])
-    with jax.set_mesh(mesh):
-        params = jax.device_put(update_case.params(), param_shardings(update_case.architecture, mesh))
-        state, metrics = programs.update(programs.init_state(params), [batches.place(pairs, mesh)])
-    assert_same((jax.device_get(state["params"]), jax.device_get(metrics)), single)
+    assert_same(run_on(make_mesh(MeshConfig(fsdp=8)), update_case, pairs), single)
 
 
 def masked(batch, mask):
