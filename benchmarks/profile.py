@@ -20,10 +20,12 @@ from benchmarks import measure, workloads
 PARTS = {
     "Linear.__call__": "projections",
     "causal_attention": "attention",
+    "_backward": "attention",
     "shared_prefix_attend": "attention",
     "_behind": "attention",
     "reduce_tokens": "head and loss",
     "score_tokens": "head and loss",
+    "_reduce_forward": "head and loss",
     "add_embed_grad": "embedding",
     "embed": "embedding",
     "apply_adamw": "AdamW",
@@ -79,7 +81,7 @@ def _operations(programs: pathlib.Path) -> dict[tuple[str, str], tuple[str, bool
 
 
 def _frames(text: str) -> dict[int, tuple[str, int]]:
-    """Frame -> the function it is in, and the frame that called it (itself: none)."""
+    """Frame -> the function it is in, and the frame that called it (0: none)."""
     tables = {}
     for name in ("FunctionNames", "FileLocations", "StackFrames"):
         part = re.search(rf"^{name}\n((?:\d+ .*\n)*)", text, re.MULTILINE)
@@ -87,7 +89,7 @@ def _frames(text: str) -> dict[int, tuple[str, int]]:
     functions = {key: name.strip('"') for key, name in tables["FunctionNames"].items()}
     places = {key: functions[_number("function_name_id", row)] for key, row in tables["FileLocations"].items()}
     return {
-        int(key): (places[_number("file_location_id", row)], int(_number("parent_frame_id", row)))
+        int(key): (places[_number("file_location_id", row)], int(_number("parent_frame_id", row)) - 1)
         for key, row in tables["StackFrames"].items()
     }
 
@@ -103,8 +105,6 @@ def _part(frames: dict[int, tuple[str, int]], frame: int) -> str:
         name = function.split(".<locals>")[0]
         if name in PARTS:
             return PARTS[name]
-        if parent == frame:
-            break
         frame = parent
     return REST
 

@@ -35,18 +35,22 @@ def apply_adamw(config: OptimizerConfig, params, gradient, opt_state, *, scale: 
 
     Written out because every array is then read and written once, in place. With the transformation's own update the
     moments are held twice: as they are kept if the step is used, and as the step needs them.
+    Computed in float32; every array keeps its dtype.
     """
     adam, decay, schedule = opt_state
     count = adam.count + 1
     rate, used = learning_rate(config, adam.count), use.astype(adam.count.dtype)
     first, second = 1 - config.b1**count, 1 - config.b2**count
 
+    def wide(a):
+        return a.astype(jnp.float32)
+
     def leaf(p, g, m, v):
-        g = (g * scale).astype(p.dtype)
-        m = jnp.where(use, config.b1 * m + (1 - config.b1) * g, m)
-        v = jnp.where(use, config.b2 * v + (1 - config.b2) * g * g, v)
-        change = (m / first) / (jnp.sqrt(v / second) + config.eps) + config.weight_decay * p
-        return jnp.where(use, p - rate * change, p), m, v
+        g = wide(g) * scale
+        m = jnp.where(use, (config.b1 * wide(m) + (1 - config.b1) * g).astype(m.dtype), m)
+        v = jnp.where(use, (config.b2 * wide(v) + (1 - config.b2) * g * g).astype(v.dtype), v)
+        change = (wide(m) / first) / (jnp.sqrt(wide(v) / second) + config.eps) + config.weight_decay * wide(p)
+        return jnp.where(use, (wide(p) - rate * change).astype(p.dtype), p), m, v
 
     moved = jax.tree.map(leaf, params, gradient, adam.mu, adam.nu)
     params, mu, nu = jax.tree.transpose(jax.tree.structure(params), jax.tree.structure((0, 0, 0)), moved)

@@ -53,6 +53,18 @@ def test_steps_in_place_are_optaxs():
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-6), (params, state), (theirs, their_state))
 
 
+def test_bfloat16_stays_bfloat16():
+    """A step's rate is a float32: a sum with it would widen the parameters, and no checkpoint of them be restored."""
+    params = {"a": jnp.array([2.0, -4.0], jnp.bfloat16)}
+    state = optimizer.adamw(CONFIG).init(params)
+    for _ in range(2):
+        gradient = {"a": jnp.array([0.3, -7.0])}
+        params, state = optimizer.apply_adamw(CONFIG, params, gradient, state, scale=ONE, use=TRUE)
+    np.testing.assert_allclose(params["a"].astype(jnp.float32), [1.61, -3.415], rtol=8e-3)
+    assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype(jnp.bfloat16)}
+    assert {leaf.dtype for leaf in jax.tree.leaves((state[0].mu, state[0].nu))} == {jnp.dtype(jnp.bfloat16)}
+
+
 def test_an_unused_step_changes_nothing_not_even_for_nan():
     params = {"a": jnp.arange(3.0)}
     moments = optimizer.adamw(CONFIG).init(params)

@@ -129,7 +129,7 @@ def run_on(mesh, case, batch):
 def test_one_to_eight_devices_change_nothing(update_case, whole, num_devices):
     """The batch 70 times over, 840 sequences, has the same token means and so the same update."""
     many = batches.take(update_case.batch, np.arange(280) % 4)
-    mesh = make_mesh(MeshConfig(fsdp=num_devices), jax.devices()[:num_devices])
+    mesh = make_mesh(MeshConfig(data=num_devices, fsdp=1), jax.devices()[:num_devices])
     assert_same(run_on(mesh, update_case, many), whole)
 
 
