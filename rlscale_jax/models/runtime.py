@@ -1,11 +1,7 @@
 """Sets up the JAX runtime of a command: the compilation cache, the hosts of a pod."""
 
-import ctypes
-import importlib.metadata
-import importlib.util
 import os
 import pathlib
-import platform
 from typing import Any
 
 import jax
@@ -14,8 +10,6 @@ from absl import logging
 JOINING = tuple(f"RLSCALE_{name}" for name in ("COORDINATOR", "NUM_PROCESSES", "PROCESS_ID", "DISTRIBUTED"))
 _HEARTBEAT_SECS = 20  # a host that is silent for so long is dead, and the others end with an error
 _SHUTDOWN_SECS = 20  # for the others to end as well
-_MALLOC_TRIM_THRESHOLD, _MALLOC_MMAP_MAX, _MALLOC_ARENA_MAX = -1, -4, -8  # glibc's numbers for mallopt
-_may_set_malloc = False
 
 
 def start() -> None:
@@ -27,7 +21,6 @@ def start() -> None:
     logging.set_verbosity(logging.WARNING)  # Orbax tells every save at INFO
     _compilation_cache()
     _cpu_kernels()
-    _one_arena()
     coordinator = os.environ.get("RLSCALE_COORDINATOR")
     if coordinator:
         if jax.config.values["jax_platforms"] == "cpu":
@@ -36,27 +29,6 @@ def start() -> None:
         jax.distributed.initialize(coordinator, num_processes=num_processes, process_id=index, **_limits())
     elif os.environ.get("RLSCALE_DISTRIBUTED") == "1":
         jax.distributed.initialize(**_limits())
-
-
-def keep_freed_memory() -> None:
-    """From here on, a command whose only device is the CPU keeps freed memory; nothing where `start` was not called.
-
-    A program's temporaries are one allocation for each call. glibc maps such large ones anew every time, and the
-    system clears them page by page: a tenth of the time of a large model's update. Call it when what lives long
-    (weights, moments) is in place: that is then mapped apart, and leaves no holes between temporaries.
-    """
-    if _may_set_malloc:
-        ctypes.CDLL(None).mallopt(_MALLOC_MMAP_MAX, 0)
-        ctypes.CDLL(None).mallopt(_MALLOC_TRIM_THRESHOLD, -1)
-
-
-def _one_arena() -> None:
-    """What `keep_freed_memory` needs: threads with arenas of their own map what is large. Before they have them."""
-    global _may_set_malloc
-    has_accelerator = importlib.util.find_spec("libtpu") or importlib.metadata.entry_points(group="jax_plugins")
-    if not has_accelerator and platform.libc_ver()[0] == "glibc":
-        ctypes.CDLL(None).mallopt(_MALLOC_ARENA_MAX, 1)
-        _may_set_malloc = True
 
 
 def _limits() -> dict[str, Any]:
