@@ -195,7 +195,7 @@ def _reduce_forward(token_fn, head_axes, place, hidden, head, targets, inputs):
         )
         (weight,) = pull(jnp.ones_like(total))
         logit_grad = (weight * (is_target - probs)).astype(hidden.dtype)  # [V S C]
-        hidden_grad = _product(logit_grad, matrix, contract=((0,), (head_axes.index("v"),))).astype(hidden.dtype)
+        hidden_grad = _hidden_product(logit_grad, matrix, head_axes).astype(hidden.dtype)
         return _add_head_grad(head_grad, chunk_hidden, logit_grad, head_axes), (total, values, hidden_grad)
 
     zeros = jnp.zeros((hidden.shape[1], *head.shape), jnp.float32)
@@ -225,6 +225,13 @@ def _add_head_grad(head_grad: jax.Array, hidden: jax.Array, logit_grad: jax.Arra
         return jax.lax.dynamic_update_slice_in_dim(head_grad, part, start, axis=axis)
 
     return jax.lax.fori_loop(0, num_slices, add, head_grad)
+
+
+def _hidden_product(logit_grad: jax.Array, matrix: jax.Array, head_axes: HeadAxes) -> jax.Array:
+    """[S C D] of logit_grad [V S C]. CPUs multiply a lone shard as it lies if it is a matrix; more axes are copied."""
+    num_shards, size = logit_grad.shape[1:]
+    left = logit_grad[:, 0] if num_shards == 1 else logit_grad
+    return _product(left, matrix, contract=((0,), (head_axes.index("v"),))).reshape(num_shards, size, -1)
 
 
 def _head_product(hidden: jax.Array, logit_grad: jax.Array, head_axes: HeadAxes) -> jax.Array:
