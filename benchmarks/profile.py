@@ -36,6 +36,7 @@ PARTS = {
     "_run_layers": "loop over layers",
 }
 REST = "the rest"
+PROGRAMS = {"jit_step": "", "jit_logprobs": "reference pass"}  # others are the rollout's; "": told by its parts
 
 
 def main() -> None:
@@ -121,8 +122,8 @@ def _spent(operations, trace: pathlib.Path) -> dict[str, tuple[float, float]]:
     spent = collections.defaultdict(lambda: [0.0, 0.0])
     for event, secs in _own_times(events):
         args = event["args"]
-        part, is_product = operations.get((args.get("hlo_module", ""), args["hlo_op"]), (REST, False))
-        spent[part][0 if is_product else 1] += secs
+        part, is_product = operations.get((args["hlo_module"], args["hlo_op"]), (REST, False))
+        spent[PROGRAMS.get(args["hlo_module"], "rollout") or part][0 if is_product else 1] += secs
     ordered = sorted(spent.items(), key=lambda item: -sum(item[1]))
     return {name: (products, others) for name, (products, others) in ordered}
 

@@ -80,7 +80,7 @@ def build(
     """The programs of a run; nothing is compiled before its first call.
     `shared_prefix_attend` is the attention of a group's row; on TPUs `models.splash` has a kernel for it.
     """
-    adamw = optimizer.adamw(optimizer_config)
+    apply = functools.partial(_apply, config, optimizer_config)
     forward = functools.partial(_completion_hidden, architecture, config, shared_prefix_attend)
 
     def logprobs(params, batch):
@@ -110,13 +110,13 @@ def build(
         gradient = jax.tree.map(jnp.add, accumulated["gradient"], new["gradient"])
         return {"gradient": gradient, "sums": loss.add_sums(accumulated["sums"], new["sums"])}
 
-    def apply(state, accumulated):
-        return _apply(config, optimizer_config, state, accumulated)
+    def step(state, batch):
+        return apply(state, gradients(state["params"], batch))
 
     return Programs(
-        init_state=jax.jit(functools.partial(_init_state, adamw), donate_argnums=0),
+        init_state=jax.jit(functools.partial(_init_state, optimizer.adamw(optimizer_config)), donate_argnums=0),
         logprobs=jax.jit(logprobs),
-        step=jax.jit(lambda state, batch: apply(state, gradients(state["params"], batch)), donate_argnums=0),
+        step=jax.jit(step, donate_argnums=0),
         start=jax.jit(_zeros),
         accumulate=jax.jit(accumulate, donate_argnums=1),
         apply=jax.jit(apply, donate_argnums=0),
