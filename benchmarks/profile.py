@@ -69,16 +69,30 @@ def _operations(programs: pathlib.Path) -> dict[tuple[str, str], tuple[str, bool
     for path in programs.glob("*after_optimizations.txt"):
         text = path.read_text()
         module = re.match(r"HloModule ([\w.-]+)", text)
-        frames = _frames(text)
-        products = _computations_with_products(text)
-        for match in re.finditer(r"^ +(?:ROOT )?%([\w.-]+) = (.*)$", text, re.MULTILINE):
-            name, line = match.groups()
-            frame = re.search(r"stack_frame_id=(\d+)", line)
-            called = re.search(r"(?:calls|to_apply)=%([\w.-]+)", line)
-            is_product = " dot(" in line or bool(called and called[1] in products and " fusion(" in line)
-            part = _part(frames, int(frame[1])) if frame else REST
-            found[module[1] if module else "", name] = (part, is_product)
+        frames, computations = _frames(text), _computations(text)
+        products = {name for name, lines in computations.items() if any(" dot(" in line for line in lines.values())}
+        loops = {}  # a loop's body -> the computation that the loop is in, and its line there
+        for computation, lines in computations.items():
+            for line in lines.values():
+                if body := re.search(r" body=%([\w.-]+)", line):
+                    loops[body[1]] = computation, line
+        for computation, lines in computations.items():
+            for name, line in lines.items():
+                called = re.search(r" fusion\(.* calls=%([\w.-]+)", line)
+                is_product = " dot(" in line or bool(called and called[1] in products)
+                place, part = computation, _part(frames, line)
+                while not part and place in loops:  # the compiler's own operations have no frame: it is the loop's
+                    place, outer = loops[place]
+                    part = _part(frames, outer)
+                found[module[1] if module else "", name] = (part or REST, is_product)
     return found
+
+
+def _computations(text: str) -> dict[str, dict[str, str]]:
+    """Computation -> its operations, each with its line."""
+    blocks = re.split(r"^(?:ENTRY )?%([\w.-]+) \(.*\{$", text, flags=re.MULTILINE)
+    operation = re.compile(r"^ +(?:ROOT )?%([\w.-]+) = (.*)$", re.MULTILINE)
+    return {name: dict(operation.findall(body)) for name, body in zip(blocks[1::2], blocks[2::2], strict=True)}
 
 
 def _frames(text: str) -> dict[int, tuple[str, int]]:
@@ -100,19 +114,14 @@ def _number(name: str, row: str) -> str:
     return found[1] if found else "0"
 
 
-def _part(frames: dict[int, tuple[str, int]], frame: int) -> str:
+def _part(frames: dict[int, tuple[str, int]], line: str) -> str:
+    """Of an operation; "" where no frame of its line is in `PARTS`."""
+    frame = int(_number("stack_frame_id", line))
     while frame in frames:
-        function, parent = frames[frame]
-        name = function.split(".<locals>")[0]
-        if name in PARTS:
-            return PARTS[name]
-        frame = parent
-    return REST
-
-
-def _computations_with_products(text: str) -> set[str]:
-    blocks = re.split(r"^(?:ENTRY )?%([\w.-]+) \(.*\{$", text, flags=re.MULTILINE)
-    return {name for name, body in zip(blocks[1::2], blocks[2::2], strict=True) if " dot(" in body}
+        function, frame = frames[frame]
+        if part := PARTS.get(function.split(".<locals>")[0]):
+            return part
+    return ""
 
 
 def _spent(operations, trace: pathlib.Path) -> dict[str, tuple[float, float]]:
