@@ -8,6 +8,7 @@ machine; otherwise wall clock, with the cores that others used written beside it
 
 import contextlib
 import dataclasses
+import functools
 import json
 import os
 import resource
@@ -44,18 +45,17 @@ class Series:
 
 
 class Contender:
-    """Work in this process: `work()` does one repetition and returns when it is done."""
+    """Work in this process: `work()` does one repetition and returns when it is done.
 
-    def __init__(self, work: Callable[[], object]):
+    `first` is what is done once before anything is measured: the work itself, which compiles, or less of it.
+    """
+
+    def __init__(self, work: Callable[[], object], first: Callable[[], object] | None = None):
         self.work = work
-        self.first_secs = self.run().secs
+        self.first_secs = _timed(first or work).secs
 
     def run(self) -> Reading:
-        begin = _clocks()
-        self.work()
-        end = _clocks()
-        wall, cpu, machine = (b - a for a, b in zip(begin, end, strict=True))
-        return Reading(secs=wall, cpu_secs=cpu, other_cores=max(0.0, (machine - cpu) / wall))
+        return _timed(self.work)
 
     def peak_rss_gb(self) -> float:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
@@ -66,18 +66,32 @@ class Peer:
 
     def __init__(self, process: subprocess.Popen):
         self.process = process
-        self.first_secs = self._answer()["first_secs"]
+
+    @functools.cached_property
+    def first_secs(self) -> float:
+        """Waits until the process is ready."""
+        return self._answer()["first_secs"]
 
     def run(self) -> Reading:
-        answer = self._answer("go")
-        return Reading(**{field.name: answer[field.name] for field in dataclasses.fields(Reading)})
+        self.begin()
+        return self.end()
+
+    def begin(self) -> None:
+        """Starts a repetition; `end` waits for it."""
+        self._ask("go")
+
+    def end(self) -> Reading:
+        return Reading(**self._answer())
 
     def peak_rss_gb(self) -> float:
-        return self._answer("rss")["peak_rss_gb"]
+        self._ask("rss")
+        return self._answer()["peak_rss_gb"]
 
-    def _answer(self, question: str = "") -> dict:
-        if question:
-            print(question, file=self.process.stdin, flush=True)
+    def _ask(self, question: str) -> None:
+        assert self.first_secs >= 0  # it is ready
+        print(question, file=self.process.stdin, flush=True)
+
+    def _answer(self) -> dict:
         for line in self.process.stdout or ():
             if line.startswith(ANSWER):
                 return json.loads(line[len(ANSWER) :])
@@ -89,9 +103,9 @@ class Peer:
 ANSWER = "@measure "
 
 
-def serve(work: Callable[[], object]) -> None:
-    """A peer's main: runs `work` once, then once for every question on standard input."""
-    contender = Contender(work)
+def serve(work: Callable[[], object], first: Callable[[], object] | None = None) -> None:
+    """A peer's main: runs `first` (or `work`) once, then `work` once for every question on standard input."""
+    contender = Contender(work, first)
     print(ANSWER + json.dumps({"first_secs": contender.first_secs}), flush=True)
     with contextlib.suppress(EOFError):
         while True:
@@ -101,17 +115,31 @@ def serve(work: Callable[[], object]) -> None:
 
 
 @contextlib.contextmanager
-def peer(command: list[str], *, threads: int, xla_flags: str) -> Iterator[Peer]:
-    """Starts a peer and ends it; its environment limits its threads. `xla_flags`: as they were before ours set more."""
-    env = {**os.environ, **{name: str(threads) for name in ("NPROC", "OMP_NUM_THREADS", "BENCH_THREADS")}}
-    env["XLA_FLAGS"] = xla_flags
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    process = subprocess.Popen(command, env=env, **pipes)
+def peer(command: list[str], *, threads: int, surroundings: "Surroundings") -> Iterator[Peer]:
+    """Starts a peer, waits until it is ready, and ends it; its environment limits its threads."""
+    limits = {name: str(threads) for name in ("NPROC", "OMP_NUM_THREADS", "BENCH_THREADS")}
+    process = start(command, surroundings.cores, surroundings.environ | limits)
     try:
-        yield Peer(process)
+        found = Peer(process)
+        assert found.first_secs >= 0
+        yield found
     finally:
         process.terminate()
         process.wait()
+
+
+def start(command: list[str], cores: list[int], environ: dict[str, str]) -> subprocess.Popen:
+    """A process on those cores that is asked and answers."""
+    pinned = ["taskset", "-c", ",".join(map(str, cores)), *command]
+    return subprocess.Popen(pinned, env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class Surroundings:
+    """The cores and the environment as this process found them, before it changed either for itself."""
+
+    cores: list[int] = dataclasses.field(default_factory=lambda: sorted(os.sched_getaffinity(0)))
+    environ: dict[str, str] = dataclasses.field(default_factory=lambda: dict(os.environ))
 
 
 def use_threads(threads: int) -> None:
@@ -149,12 +177,12 @@ def alternate(contenders: list[Contender | Peer], *, rounds: int) -> list[Series
     ]
 
 
-def apart(commands: list[list[str]], *, rounds: int, threads: int, xla_flags: str) -> list[Series]:
+def apart(commands: list[list[str]], *, rounds: int, threads: int, surroundings: "Surroundings") -> list[Series]:
     """As `alternate`, of contenders that do not fit into memory together: each turn is a process of its own."""
     turns: list[list[Series]] = [[] for _ in commands]
     for _ in range(rounds):
         for command, own in zip(commands, turns, strict=True):
-            with peer(command, threads=threads, xla_flags=xla_flags) as contender:
+            with peer(command, threads=threads, surroundings=surroundings) as contender:
                 own += alternate([contender], rounds=1)
     return [
         Series(
@@ -194,6 +222,14 @@ def against(line: dict, name: str, series: Series, *, amount: float) -> dict:
         "peer_compile_secs": round(series.compile_secs, 2),
         "peer_peak_rss_gb": round(series.peak_rss_gb, 3),
     }
+
+
+def _timed(work: Callable[[], object]) -> Reading:
+    begin = _clocks()
+    work()
+    end = _clocks()
+    wall, cpu, machine = (b - a for a, b in zip(begin, end, strict=True))
+    return Reading(secs=wall, cpu_secs=cpu, other_cores=max(0.0, (machine - cpu) / wall))
 
 
 def _clocks() -> tuple[float, float, float]:

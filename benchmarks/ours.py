@@ -141,10 +141,6 @@ def grpo_config(work: workloads.Rollout | workloads.Update) -> GrpoConfig:
     )
 
 
-def on_cpu() -> bool:
-    return jax.default_backend() == "cpu"
-
-
 def random_model(shape: workloads.Shape) -> Model:
     """Random weights: speed does not depend on their values."""
     made = architecture(shape)

@@ -11,7 +11,7 @@ compile_secs, peak_rss_gb (on an accelerator also peak_device_gb), what was comp
 steady_compilations) and, with a peer, peer_value and ratio (> 1: ours is better). The compilation cache is off here,
 so that compile_secs is what a first run pays; RLSCALE_CACHE_DIR=DIR turns it on.
 
-On several CPU cores each is a device with its share of the sequences, whose products run on one thread.
+On several CPU cores each is a process with its share of the sequences, joined like the hosts of a pod (`cores`).
 
 A peer runs in an environment of its own, in turn with ours: benchmarks/requirements-peers.txt.
 """
@@ -19,49 +19,61 @@ A peer runs in an environment of its own, in turn with ours: benchmarks/requirem
 import argparse
 import json
 import os
+import subprocess
+import sys
 
-from benchmarks import measure, peers, workloads
+from benchmarks import cores, measure, peers, workloads
 from rlscale_jax.experiment.config import MeshConfig
 
-ENOUGH = 16  # sequences a core, for each to work on its own as a virtual device
+ENOUGH = 16  # sequences a core, for each to work on its own
 
 
 def main() -> None:
     arguments = _arguments()
     if arguments.threads:
         measure.use_threads(arguments.threads)
+    surroundings = measure.Surroundings()
     os.environ.setdefault("RLSCALE_CACHE_DIR", "off")
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # a peer wants its part of the accelerator
-    work, flags = workloads.ROLLOUTS[arguments.workload], os.environ.get("XLA_FLAGS", "")
-    threads = arguments.threads or measure.num_cores()
-    data = arguments.data or (threads if work.limits().size >= ENOUGH * threads else 1)
-    if (num_devices := data * arguments.tensor) > 1:
-        virtual = f"--xla_force_host_platform_device_count={num_devices} --xla_cpu_multi_thread_eigen=false"
-        os.environ["XLA_FLAGS"] = f"{flags} {virtual}".strip()
+    work, threads = workloads.ROLLOUTS[arguments.workload], arguments.threads or measure.num_cores()
+    on_cpu = _platform() == "cpu"
+    several = on_cpu and work.limits().size >= ENOUGH * threads
+    config = MeshConfig(data=arguments.data or (threads if several else 1), fsdp=1, tensor=arguments.tensor)
+    num_processes = config.data * config.tensor if on_cpu else 1
+    with cores.joined(num_processes, [arguments.workload, str(config.data), str(config.tensor)]) as others:
+        line = _measured(arguments, work, config, others, surroundings)
+    print(json.dumps(line))
+
+
+def _platform() -> str:
+    """What JAX runs on here, found by another process: hosts are joined before this one may know."""
+    asked = [sys.executable, "-c", "import jax; print(jax.default_backend())"]
+    return subprocess.run(asked, check=True, capture_output=True, text=True).stdout.split()[-1]
+
+
+def _measured(arguments, work, config: MeshConfig, others: list[measure.Peer], surroundings) -> dict:
     from rlscale_jax.models import runtime  # JAX reads its environment when it is imported
 
     runtime.start()
     from benchmarks import floor, ours
 
-    data = data if arguments.data or ours.on_cpu() else 1
-    rollout = ours.Rollout(work, MeshConfig(data=data, fsdp=1, tensor=arguments.tensor))
+    threads = arguments.threads or len(surroundings.cores)
+    rollout = ours.Rollout(work, config)
     clock = "cpu" if arguments.threads == 1 else "wall"
     amount = int(work.limits().sum())
-    contender = measure.Contender(rollout)
+    contender = cores.Together(rollout, others) if others else measure.Contender(rollout)
     if arguments.peer:
         command = [arguments.peer_python, "-m", f"benchmarks.peers.{arguments.peer}", arguments.workload]
-        with measure.peer(command, threads=threads, xla_flags=flags) as peer:
+        with measure.peer(command, threads=threads, surroundings=surroundings) as peer:
             series, theirs = measure.alternate([contender, peer], rounds=arguments.rounds)
     else:
         (series,), theirs = measure.alternate([contender], rounds=arguments.rounds), None
     bound = floor.rollout_secs(work, floor.this_machine(threads))
-    more = rollout.steps(series.secs(clock)) | {"threads": threads, "data": data, "tensor": arguments.tensor}
+    more = rollout.steps(series.secs(clock)) | {"threads": threads, "data": config.data, "tensor": config.tensor}
     line = measure.report(
         *(arguments.workload, series), amount=amount, unit="useful tokens/s", floor=amount / bound, clock=clock, **more
     )
-    if theirs:
-        line = measure.against(line, arguments.peer, theirs, amount=amount)
-    print(json.dumps(line))
+    return measure.against(line, arguments.peer, theirs, amount=amount) if theirs else line
 
 
 def _arguments() -> argparse.Namespace:
@@ -71,7 +83,7 @@ def _arguments() -> argparse.Namespace:
     python = peers.default_python()
     parser.add_argument("--peer_python", default=python, help=f"python of the peers' environment (here: {python})")
     parser.add_argument("--threads", type=int, default=0, help="cores in use; 1 counts CPU seconds; 0: all, wall clock")
-    parser.add_argument("--data", type=int, default=0, help="devices that share the sequences; 0: on CPUs one a thread")
+    parser.add_argument("--data", type=int, default=0, help="devices that share the sequences; 0: on CPUs one a core")
     parser.add_argument("--tensor", type=int, default=1, help="devices that share the weights")
     parser.add_argument("--rounds", type=int, default=5, help="measured repetitions of each contender, the median told")
     arguments = parser.parse_args()

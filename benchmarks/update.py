@@ -8,7 +8,6 @@ W4 and a peer do not fit into 24 GB together: with --apart each turn is a proces
 
 import argparse
 import json
-import os
 import sys
 
 from benchmarks import measure, workloads
@@ -20,10 +19,10 @@ def main() -> None:
     arguments = _arguments()
     if arguments.threads:
         measure.use_threads(arguments.threads)
-    work, flags = workloads.UPDATES[arguments.workload], os.environ.get("XLA_FLAGS", "")
+    work, surroundings = workloads.UPDATES[arguments.workload], measure.Surroundings()
     threads = arguments.threads or measure.num_cores()
     clock = "cpu" if arguments.threads == 1 else "wall"
-    series, *others = (_apart if arguments.apart else _together)(arguments, threads, flags)
+    series, *others = (_apart if arguments.apart else _together)(arguments, threads, surroundings)
     from benchmarks import floor
 
     machine = floor.this_machine(threads)
@@ -39,7 +38,7 @@ def main() -> None:
     print(json.dumps(line))
 
 
-def _together(arguments, threads: int, xla_flags: str) -> list[measure.Series]:
+def _together(arguments, threads: int, surroundings: measure.Surroundings) -> list[measure.Series]:
     from rlscale_jax.models import runtime  # JAX reads its environment when it is imported
 
     measure.use_devices(arguments.data)
@@ -49,14 +48,14 @@ def _together(arguments, threads: int, xla_flags: str) -> list[measure.Series]:
     own = measure.Contender(ours.Update(workloads.UPDATES[arguments.workload]))
     if not arguments.peer:
         return measure.alternate([own], rounds=arguments.rounds)
-    with measure.peer(_peer(arguments), threads=threads, xla_flags=xla_flags) as other:
+    with measure.peer(_peer(arguments), threads=threads, surroundings=surroundings) as other:
         return measure.alternate([own, other], rounds=arguments.rounds)
 
 
-def _apart(arguments, threads: int, xla_flags: str) -> list[measure.Series]:
+def _apart(arguments, threads: int, surroundings: measure.Surroundings) -> list[measure.Series]:
     own = [sys.executable, "-m", "benchmarks.ours", arguments.workload, str(arguments.data)]
     commands = [own, _peer(arguments)] if arguments.peer else [own]
-    return measure.apart(commands, rounds=arguments.rounds, threads=threads, xla_flags=xla_flags)
+    return measure.apart(commands, rounds=arguments.rounds, threads=threads, surroundings=surroundings)
 
 
 def _peer(arguments) -> list[str]:

@@ -54,6 +54,8 @@ class Rollout:
         return limits
 
 
+WARM_UP_TOKENS = 16  # new tokens that warm up a peer which compiles nothing
+
 SMALL = Shape(vocab_size=512, hidden_size=256, num_layers=4, num_heads=4, num_kv_heads=2, intermediate_size=1024)
 QWEN_0_5B = Shape(
     vocab_size=151936, hidden_size=896, num_layers=24, num_heads=14, num_kv_heads=2, intermediate_size=4864

@@ -3,7 +3,12 @@
 import pathlib
 import subprocess
 
-PACKAGES = {"hf": ("torch", "transformers"), "tunix": ("tunix",), "llamacpp": ("llama_cpp", "gguf")}  # of the samplers
+PACKAGES = {  # of the samplers
+    "hf": ("torch", "transformers"),
+    "tunix": ("tunix",),
+    "llamacpp": ("llama_cpp", "gguf"),
+    "llamacpp_each": ("llama_cpp", "gguf"),
+}
 INSTALL = "python -m venv .venv-peers && .venv-peers/bin/pip install -r benchmarks/requirements-peers.txt"
 USUAL_PYTHON = ".venv-peers/bin/python"
 

@@ -1,6 +1,7 @@
 """llama.cpp on a rollout workload, with random weights written as GGUF: python -m benchmarks.peers.llamacpp W1
 
-Every sequence of a batch runs until the longest ends; a prompt is repeated for its samples.
+Every sequence of a batch runs until the longest ends (`llamacpp_each`: leaves it at its own limit, which its library
+allows a caller who writes the loop); a prompt is repeated for its samples.
 """
 
 # pyright: reportMissingImports=false
@@ -21,7 +22,7 @@ def _say_nothing(_level, _text, _data):
     """Its log is a line for every tensor of the graph."""
 
 
-def main(name: str) -> None:
+def main(name: str, *, each: bool = False) -> None:
     llama_cpp.llama_log_set(_say_nothing, None)
     work = workloads.ROLLOUTS[name]
     if work.dtype != "float32":
@@ -31,33 +32,45 @@ def main(name: str) -> None:
         _write_weights(work.shape, path)
         llama_cpp.llama_backend_init()
         model = llama_cpp.llama_model_load_from_file(path.encode(), llama_cpp.llama_model_default_params())
-    measure.serve(_Decoder(work, model).generate)
+    decoder = _Decoder(work, model)
+    limits = work.limits().reshape(-1)
+    if not each:
+        limits = np.full_like(limits, limits.max())
+    # nothing compiles, so that a few tokens warm it up
+    first = np.minimum(limits, workloads.WARM_UP_TOKENS)
+    measure.serve(lambda: decoder.generate(limits), first=lambda: decoder.generate(first))
 
 
 class _Decoder:
     def __init__(self, work: workloads.Rollout, model):
         self.prompts = np.repeat(work.prompts(), work.num_samples, axis=0)
-        self.num_new, self.seed = int(work.limits().max()), 0
+        self.seed = 0
         rows, length = self.prompts.shape
         params = llama_cpp.llama_context_default_params()
-        params.n_ctx, params.n_batch, params.n_seq_max = rows * (length + self.num_new), rows * length, rows
+        params.n_ctx, params.n_batch, params.n_seq_max = rows * (length + int(work.limits().max())), rows * length, rows
         params.n_threads = params.n_threads_batch = int(os.environ["BENCH_THREADS"])
         params.type_k = params.type_v = 0  # float32
         self.context = llama_cpp.llama_init_from_model(model, params)
         self.batch = llama_cpp.llama_batch_init(rows * length, 0, 1)
 
-    def generate(self) -> None:
+    def generate(self, limits: np.ndarray) -> None:
+        """Every row's prompt and `limits` [rows] new tokens."""
         self.seed += 1
         chain = llama_cpp.llama_sampler_chain_init(llama_cpp.llama_sampler_chain_default_params())
         llama_cpp.llama_sampler_chain_add(chain, llama_cpp.llama_sampler_init_temp(1.0))
         llama_cpp.llama_sampler_chain_add(chain, llama_cpp.llama_sampler_init_dist(self.seed))
-        llama_cpp.llama_memory_clear(llama_cpp.llama_get_memory(self.context), True)
+        memory = llama_cpp.llama_get_memory(self.context)
+        llama_cpp.llama_memory_clear(memory, True)
         rows, length = self.prompts.shape
         last = length - 1
         entries = [(self.prompts[row, at], at, row, at == last) for row in range(rows) for at in range(length)]
-        tokens = self._decode(chain, entries)
-        for step in range(1, self.num_new):
-            tokens = self._decode(chain, [(token, length + step - 1, row, True) for row, token in enumerate(tokens)])
+        going, tokens = list(range(rows)), self._decode(chain, entries)
+        for step in range(1, limits.max()):
+            for row in (row for row in going if limits[row] <= step):
+                llama_cpp.llama_memory_seq_rm(memory, row, -1, -1)
+            fed = [(row, token) for row, token in zip(going, tokens, strict=True) if limits[row] > step]
+            going = [row for row, _ in fed]
+            tokens = self._decode(chain, [(token, length + step - 1, row, True) for row, token in fed])
         llama_cpp.llama_sampler_free(chain)
 
     def _decode(self, chain, entries) -> list[int]:

@@ -1,7 +1,7 @@
 """A fingerprint of arrays: every bit counts, where they lie and who holds them does not.
 
-A trainer's parameters (layers stacked) and a sampler's copy of them (a list of layers, cast) have the same fingerprint
-when they are the same weights; so have a state that is saved and the state that is read back.
+A trainer's parameters (layers stacked) and a sampler's copy of them (a list of layers, cast, kernels perhaps in tiles)
+have the same fingerprint when they are the same weights; so have a state that is saved and the one that is read back.
 """
 
 import functools
@@ -13,6 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+
+from rlscale_jax.models import tiles
 
 
 def fingerprint(tree: Any, *, dtype: Any = None) -> str:
@@ -28,10 +30,16 @@ def _checksums(tree: Any, *, dtype: jnp.dtype | None) -> Any:
         return _checksum(array if dtype is None else array.astype(dtype), first)
 
     if isinstance(tree, dict) and isinstance(tree.get("layers"), list):
+        tree = jax.tree.map_with_path(_without_tiles, tree)
         rest = {name: jax.tree.map(of, part) for name, part in tree.items() if name != "layers"}
         layers = [jax.tree.map(functools.partial(of, first=i), layer) for i, layer in enumerate(tree["layers"])]
         return rest | {"layers": jax.tree.map(lambda *sums: functools.reduce(jnp.add, sums), *layers)}
     return jax.tree.map(of, tree)
+
+
+def _without_tiles(path: tuple[Any, ...], array: jax.Array) -> jax.Array:
+    """A kernel [D F] from its tiles; the zeros behind its columns change no sum."""
+    return tiles.joined(array) if path[-1].key == "kernel" and array.ndim == 3 else array
 
 
 def _checksum(array: jax.Array, first: int) -> jax.Array:

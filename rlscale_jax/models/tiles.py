@@ -19,11 +19,16 @@ def cut(kernel: Float[Array, "D F"]) -> Float[Array, "tiles D 48"]:
     return padded.reshape(rows, -1, COLUMNS).swapaxes(0, 1)
 
 
+def joined(tiles: Float[Array, "tiles D 48"]) -> Float[Array, "D columns"]:
+    """The kernel that was cut, with the zeros that filled up its last tile."""
+    return tiles.swapaxes(0, 1).reshape(tiles.shape[1], -1)
+
+
 def product(x: Float[Array, "*rows D"], tiles: Float[Array, "tiles D 48"], size: int) -> Float[Array, "*rows F"]:
     """x @ kernel for the kernel of `size` columns that was cut."""
     num_tiles, depth, _ = tiles.shape
     if x.size // depth >= MANY_ROWS:
-        return x @ tiles.swapaxes(0, 1).reshape(depth, -1)[:, :size]
+        return x @ joined(tiles)[:, :size]
     flat = jnp.broadcast_to(x.reshape(-1, depth), (num_tiles, x.size // depth, depth))
     each = jax.lax.dot_general(flat, tiles, (((2,), (1,)), ((0,), (0,))), preferred_element_type=x.dtype)
     return each.swapaxes(0, 1).reshape(*x.shape[:-1], -1)[..., :size]

@@ -169,8 +169,8 @@ class Engine:
         return tokens, lengths
 
     def _compact(self, live: np.ndarray) -> None:
-        """A smaller batch, once half of the rows or fewer are live."""
-        if len(live) * 2 <= self.layout.num_rows:
+        """A smaller batch, once so few rows are live that one of the sizes holds them."""
+        if len(live) * 4 <= self.layout.num_rows * 3:
             smaller = self._arranged(live)
             if smaller.num_rows < self.layout.num_rows:
                 self._regroup(smaller, [])

@@ -44,7 +44,7 @@ def most_rows(num_prompts: int, num_samples: int, capacity: int, granule: int = 
 
 
 def arrange(sequences: np.ndarray, num_samples: int, *, rows: int, granule: int = 1) -> Layout:
-    """The smallest layout of the given sequences (sorted) among those of `rows`, half as many, a quarter, ...
+    """The smallest layout of the given sequences (sorted) among those of `rows`, 3/4, 1/2, 3/8, 1/4, ... of them.
 
     Few sizes, so that few programs are compiled. Lanes share their prompt's keys but may idle: of the widths that fit
     a size the largest is taken, which reads each prompt's keys for the most lanes at once.
@@ -52,18 +52,20 @@ def arrange(sequences: np.ndarray, num_samples: int, *, rows: int, granule: int 
     counts = np.unique(sequences // num_samples, return_counts=True)[1]
     widths = sorted({num_samples, *(1 << i for i in range(num_samples.bit_length()) if 1 << i <= num_samples)})
 
-    def num_units(halvings: int, width: int) -> int:
-        units = -(-rows // (width << halvings))
+    sizes = {-(-rows * quarters >> halvings + 2) for halvings in range(rows.bit_length()) for quarters in (3, 4)}
+
+    def num_units(size: int, width: int) -> int:
+        units = -(-size // width)
         return -(-units // granule) * granule
 
     fitting = [
-        (num_units(halvings, width) * width, -width, halvings)
-        for halvings in range(rows.bit_length())
+        (num_units(size, width) * width, -width)
+        for size in sizes
         for width in widths
-        if np.sum(-(-counts // width)) <= num_units(halvings, width)
+        if np.sum(-(-counts // width)) <= num_units(size, width)
     ]
-    _rows, negative, halvings = min(fitting)
-    return _layout(sequences, num_samples, num_units(halvings, -negative), -negative)
+    num_rows, negative = min(fitting)
+    return _layout(sequences, num_samples, num_rows // -negative, -negative)
 
 
 def _layout(sequences: np.ndarray, num_samples: int, num_units: int, width: int) -> Layout:

@@ -10,7 +10,7 @@ from rlscale_jax.models import Architecture, Model, decoder
 from rlscale_jax.models.fingerprint import fingerprint
 from rlscale_jax.models.mesh import make_mesh
 from rlscale_jax.models.sharding import param_shardings
-from rlscale_jax.sampler import lay_out
+from rlscale_jax.sampler import lay_out, programs
 
 ARCHITECTURE = Architecture(
     model_type="qwen2",
@@ -63,6 +63,12 @@ def test_the_samplers_copy_has_the_trainers(params, dtype):
     assert fingerprint(copy) == fingerprint(params, dtype=dtype)
     copy["layers"][0], copy["layers"][1] = copy["layers"][1], copy["layers"][0]
     assert fingerprint(copy) != fingerprint(params, dtype=dtype)
+
+
+def test_kernels_in_tiles_have_the_trainers(params):
+    copy = programs.lay_out(params, dtype=jnp.dtype("float32"), cut=True)
+    assert copy["layers"][0]["up"]["kernel"].ndim == 3
+    assert fingerprint({name: copy[name] for name in params}) == fingerprint(params)
 
 
 def test_a_state_with_scalars():

@@ -31,11 +31,11 @@ def test_a_layout_holds_every_sequence_once_in_lanes_of_its_prompt(sequences, nu
 
 
 @given(st.sets(st.integers(0, 255), min_size=1))
-def test_layouts_come_in_halves_of_the_whole_batch(sequences):
-    """No more idle rows than live ones, and few shapes whatever the survivors."""
+def test_layouts_come_in_halves_and_three_quarters_of_them(sequences):
+    """Few shapes, and at most half as many idle rows as live ones."""
     layout = arrange(np.array(sorted(sequences)), 8, rows=256)
-    assert layout.num_rows in {1 << i for i in range(9)}
-    assert layout.num_rows < 2 * len(sequences)
+    assert layout.num_rows in {1 << i for i in range(9)} | {3 << i for i in range(7)}
+    assert layout.num_rows <= max(1, 3 * (len(sequences) - 1) // 2 + 1)
 
 
 def test_whole_groups_share_their_prompt():
