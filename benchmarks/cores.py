@@ -50,8 +50,8 @@ def joined(count: int, arguments: list[str]) -> Iterator[list[measure.Peer]]:
     os.environ["NPROC"] = "1"  # XLA's thread pool
     command = [sys.executable, "-m", "benchmarks.cores", *arguments]
     processes = [
-        measure.start(command, [core], os.environ | {"RLSCALE_PROCESS_ID": str(i)})
-        for i, core in enumerate(cores[1:count], 1)
+        measure.start(command, [cores[i % len(cores)]], os.environ | {"RLSCALE_PROCESS_ID": str(i)})
+        for i in range(1, count)
     ]
     os.environ["RLSCALE_PROCESS_ID"] = "0"
     os.sched_setaffinity(0, cores[:1])
