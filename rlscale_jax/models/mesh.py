@@ -7,7 +7,7 @@ what is not named here. A program is run under `jax.set_mesh(mesh)` for `constra
 
 import contextlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -28,6 +28,8 @@ TABLE: dict[str, tuple[str, ...]] = {
     "mlp": ("tensor",),
     "vocab": ("tensor",),
 }
+
+ROWS = P(TABLE["batch"])
 
 PARAM_AXES: dict[str, tuple[str | None, ...]] = {  # module/array -> logical axes, without the stacked layer axis
     "embed/embedding": ("vocab", "embed"),
@@ -102,16 +104,28 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
 
 
 def constrain(x: jax.Array, *logical: str | None) -> jax.Array:
-    """Inside a traced program: x laid out by the table. Without a mesh, x itself.
+    """Inside a traced program: x laid out by the table. Without a mesh, or within `by_rows`, x itself.
 
     An axis named None is whole on every device; so is one whose size does not divide, except the batch, which is
     then left to the compiler.
     """
     mesh = jax.sharding.get_abstract_mesh()
-    if not set(AXES) <= set(mesh.axis_names):
+    if not set(AXES) <= set(mesh.axis_names) or AxisType.Manual in mesh.axis_types:
         return x
     pairs = zip(x.shape, logical, strict=True)
     return jax.lax.with_sharding_constraint(x, P(*(_entry(mesh, size, axis) for size, axis in pairs)))
+
+
+def by_rows(function: Callable, in_specs: Any, out_specs: Any) -> Callable:
+    """`function` on every device's own rows, with no talk between devices, where a mesh splits nothing else.
+
+    The specs are `ROWS` (the leading axis is the batch's), `P(None, *ROWS)` or P() (the same everywhere); a device's
+    loop then ends with its own rows. Where `tensor` splits the weights, or without a mesh, `function` as it is.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    if not set(AXES) <= set(mesh.axis_names) or ways(mesh, "batch") == 1 or mesh.shape["tensor"] > 1:
+        return function
+    return jax.shard_map(function, in_specs=in_specs, out_specs=out_specs, check_vma=False)
 
 
 def constrain_rows(x: jax.Array, *last: str | None) -> jax.Array:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import PartitionSpec as P
 
 from rlscale_jax.models import attention as full_attention
 from rlscale_jax.models import decoder, mesh, rotary, sharding, tiles
@@ -144,7 +145,20 @@ def segment(
     history: History,
     rows: Rows,
 ) -> tuple[Recent, Written]:
-    """Up to `num_steps` decode steps of every row on the device; ends early when no row is live."""
+    """Up to `num_steps` decode steps of every row on the device; ends early when no row is live.
+
+    A mesh that splits rows alone lets every device decode its own, without a word from the others until the end.
+    """
+    same, own = P(), mesh.ROWS
+    results = (own, Written(P(None, *own), own))
+    decode = functools.partial(_decode, architecture, method, num_steps)
+    decode = mesh.by_rows(decode, (same, same, same, own, own, own, own), results)
+    recent, written = decode(params, parameters, eos_ids, prefix_lengths, prefix, history, rows)
+    return recent, jax.tree.map(_whole, written)
+
+
+def _decode(architecture, method, num_steps, params, parameters, eos_ids, prefix_lengths, prefix, history, rows):
+    """The steps of `segment`."""
     num_rows = rows.token.shape[0]
     dtype = params["embed"]["embedding"].dtype
     kv_shape = (num_rows, architecture.num_kv_heads, architecture.head_dim, num_steps, dtype)
@@ -177,7 +191,7 @@ def segment(
         return (state[0] < num_steps) & jnp.any(state[2])
 
     state = jax.lax.while_loop(going, step, (jnp.int32(0), rows.token, rows.live, recent, written))
-    return state[3], jax.tree.map(_whole, state[4])
+    return state[3], state[4]
 
 
 @functools.partial(jax.jit, static_argnames="slots")

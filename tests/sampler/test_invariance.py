@@ -73,10 +73,10 @@ def test_waves_and_refill(model, prompts, reference):
     _same(found, reference)
 
 
-@pytest.mark.parametrize("config", [MeshConfig(data=2, fsdp=2, tensor=2), MeshConfig(data=1, fsdp=2, tensor=4)])
-def test_devices(model, prompts, reference, config):
-    """Two key/value heads over four tensor devices are replicated."""
-    mesh = make_mesh(config)
+@pytest.mark.parametrize("data, fsdp, tensor", [(2, 2, 2), (1, 2, 4), (4, 2, 1)])
+def test_devices(model, prompts, reference, data, fsdp, tensor):
+    """Two key/value heads over four tensor devices are replicated; without `tensor` every device has its own rows."""
+    mesh = make_mesh(MeshConfig(data=data, fsdp=fsdp, tensor=tensor))
     params = jax.device_put(model.params, param_shardings(model.architecture, mesh))
     short = {**SETTINGS, "num_samples": 2, "max_new_tokens": 12}
     found = generate(Model(model.architecture, params), prompts, **short)
