@@ -1,8 +1,10 @@
 """Plans the published models on slices of each kind and writes docs/plans.md; what is planned already is kept.
 
     python launch/plans.py [NAME ...]     NAME: a case below, such as qwen2.5-7b_v5e-8x8; default: all (hours)
+    python launch/plans.py --table        plans nothing, writes the table of what is there
 
-Needs libtpu (requirements-tpu.txt). Each plan's numbers are kept in docs/plans/NAME.json; the table is made of these.
+Needs libtpu (requirements-tpu.txt). Each plan's numbers are kept in docs/plans/NAME.json, with a fingerprint of every
+program that was compiled; the table is made of these.
 """
 
 import json
@@ -169,6 +171,8 @@ def _study() -> list[str]:
 
 
 def main() -> None:
+    if sys.argv[1:] == ["--table"]:
+        return write_table()
     names = sys.argv[1:] or list(CASES)
     unknown = [name for name in names if name not in CASES]
     if unknown:

@@ -44,9 +44,9 @@ class _Program:
     def _instruction(self, one: Instruction, results: dict[str, str]) -> float:
         if one.operation in _RENAMES | _CALLERS or one.operation.endswith("-done") or "AllocateBuffer" in one.line:
             return 0.0
-        if one.operation in ("copy-start", "slice-start"):  # (destination, source, ...), at the size of what is copied
-            target, source = hlo.ARRAY.findall(one.result)[:2]
-            return hlo.array_bytes(*target) * (_is_in_memory(target[2]) + _is_in_memory(source[2]))
+        if one.operation in ("copy-start", "slice-start"):  # from where to where, in either order; the smaller is moved
+            ends = hlo.ARRAY.findall(one.result)[:2]
+            return min(hlo.array_bytes(*end) for end in ends) * sum(_is_in_memory(end[2]) for end in ends)
         if one.operation == "fusion":
             return self._fusion(one, results)
         read, written = _touched(one, results)
@@ -82,7 +82,7 @@ class _Program:
             places = [place for place, operand in enumerate(one.operands) if operand in names]
             if not places:
                 continue
-            if one.operation == "bitcast":
+            if one.operation == "bitcast" and not one.is_root:
                 names.add(one.name)
             elif one.operation in _SLICES and places == [0]:
                 total += _whole(one.result, None)

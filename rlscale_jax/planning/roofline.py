@@ -1,7 +1,7 @@
 """How long a program takes at least, and is expected to: arithmetic, memory traffic, links, each on its own.
 
-FLOPs are counted from the trace (`flops`), link bytes are read from the compiled program (`collectives`), memory
-traffic is by formula (`memory_traffic`). The longest of the three bounds the time; what is expected divides each by
+FLOPs are counted from the trace (`flops`), link bytes and memory traffic are read from the compiled program
+(`collectives`, `hbm`). The longest of the three bounds the time; what is expected divides each by
 the share of its peak that kernels reach (`Efficiency`).
 """
 

@@ -20,6 +20,17 @@ FUSED = """\
   ROOT %set = f32[28,8,128]{2,1,0:T(8,128)} dynamic-update-slice(%param_0, %param_1, %param_2)
 }
 
+%renames (param_0: f32[28,8,128]) -> f32[28,1024] {
+  %param_0 = f32[28,8,128]{2,1,0:T(8,128)} parameter(0)
+  ROOT %flat = f32[28,1024]{1,0} bitcast(%param_0)
+}
+
+%multiplies (param_0: f32[28,8,128]) -> f32[28] {
+  %param_0 = f32[28,8,128]{2,1,0:T(8,128)} parameter(0)
+  %flat = f32[28,1024]{1,0} fusion(%param_0), kind=kLoop, calls=%renames
+  ROOT %sum = f32[28]{0:S(1)} reduce(%flat), dimensions={1}, to_apply=%add
+}
+
 %gathers (param_0: bf16[8,16], param_1: bf16[8,128]) -> bf16[8,128] {
   %param_0 = bf16[8,16]{1,0:T(8,128)(2,1)S(1)} parameter(0)
   %param_1 = bf16[8,128]{1,0:T(8,128)(2,1)} parameter(1)
@@ -50,7 +61,7 @@ PART = 8 * 128 * 4
 
 def program(line: str) -> str:
     """A loop whose body is this line, and what it calls."""
-    called = [part for part in FUSED.split("\n\n") if part[1:].partition(" ")[0] in hlo.called(line)]
+    called = [part for part in FUSED.split("\n\n") if part[1:].partition(" ")[0] in {"renames", *hlo.called(line)}]
     return "\n\n".join([*called, BODY.format(line=line)])
 
 
@@ -63,6 +74,11 @@ def program(line: str) -> str:
         ("  %a = f32[28,8,128]{2,1,0:T(8,128)} add(%stack, %stack)", 3 * 28 * PART),
         ("  %a = f32[4,100]{1,0:T(8,128)} broadcast(%index), dimensions={}", PART),  # one tile, whole
         ("  %a = f32[28,8,128]{1,2,0} bitcast(%stack)", 0),
+        ("  %a = f32[28]{0:S(1)} fusion(%stack), kind=kOutput, calls=%multiplies", 28 * PART),
+        (
+            f"  %a = (({ROWS.replace('1,8', '28,8')}), {ROWS[:-1]}S(1)}}, s32[]{{:S(2)}}) slice-start(%stack)",
+            PART,
+        ),
         (
             f"  %new = {ROWS} broadcast(%index), dimensions={{}}\n"
             "  ROOT %a = f32[28,8,128]{2,1,0:T(8,128)} fusion(%stack, %new, %index), kind=kLoop, calls=%updates",
