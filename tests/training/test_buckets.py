@@ -65,7 +65,7 @@ def test_a_run_in_a_bucket_goes_on_on_another_machine(bucket, machine, pod, tiny
     flags = ("--config.checkpoint.every_steps=1", "--config.num_steps=6")
     (process,) = pod.start(1, 1, tmp_path / "logs", *flags, workdir_flag="gs://bucket/work")
     deadline = time.monotonic() + 200
-    while not any(name.startswith(f"work/{RUN}/checkpoints/2/") for name in bucket.names("work")):
+    while not bucket.names(f"work/{RUN}/checkpoints/3/"):  # that of step 2 is whole once the next is begun
         assert time.monotonic() < deadline and process.poll() is None, pod.output(tmp_path / "logs")
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
