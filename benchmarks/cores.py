@@ -59,6 +59,7 @@ def joined(count: int, arguments: list[str]) -> Iterator[list[measure.Peer]]:
         yield [measure.Peer(process) for process in processes]
     finally:
         for process in processes:  # they end when they can read no more; the last to leave lets all go
+            assert process.stdin is not None  # a pipe, see `measure.start`
             process.stdin.close()
         os.sched_setaffinity(0, cores)
 

@@ -150,15 +150,14 @@ def segment(
     A mesh that splits rows alone lets every device decode its own, without a word from the others until the end.
     """
     same, own = P(), mesh.ROWS
-    results = (own, Written(P(None, *own), own))
     decode = functools.partial(_decode, architecture, method, num_steps)
-    decode = mesh.by_rows(decode, (same, same, same, own, own, own, own), results)
-    recent, written = decode(params, parameters, eos_ids, prefix_lengths, prefix, history, rows)
-    return recent, jax.tree.map(_whole, written)
+    decode = mesh.by_rows(decode, (same, same, same, own, own, own, own), (own, P(None, *own), own))
+    recent, *written = decode(params, parameters, eos_ids, prefix_lengths, prefix, history, rows)
+    return recent, jax.tree.map(_whole, Written(*written))
 
 
 def _decode(architecture, method, num_steps, params, parameters, eos_ids, prefix_lengths, prefix, history, rows):
-    """The steps of `segment`."""
+    """The steps of `segment`: the segment's caches, and what is Written, apart."""
     num_rows = rows.token.shape[0]
     dtype = params["embed"]["embedding"].dtype
     kv_shape = (num_rows, architecture.num_kv_heads, architecture.head_dim, num_steps, dtype)
@@ -191,7 +190,7 @@ def _decode(architecture, method, num_steps, params, parameters, eos_ids, prefix
         return (state[0] < num_steps) & jnp.any(state[2])
 
     state = jax.lax.while_loop(going, step, (jnp.int32(0), rows.token, rows.live, recent, written))
-    return state[3], state[4]
+    return state[3], *state[4]
 
 
 @functools.partial(jax.jit, static_argnames="slots")
