@@ -8,6 +8,7 @@ are keyed by (seed, step), so no generator state is kept. On several hosts every
 """
 
 import contextlib
+import json
 import pathlib
 import time
 from collections.abc import Iterator
@@ -39,6 +40,7 @@ class RunCheckpoints:
         self._directory = text if "://" in text else str(pathlib.Path(text).absolute())
         self._last_save = time.monotonic()
         self._underway: int | None = None  # the step whose save has not been seen to end
+        hosts.from_first(self._set_aside_torn)
         # Orbax's own types of these two do not agree with each other, hence Any.
         save_all: Any = ocp.training.save_decision_policies.FixedIntervalPolicy(1)
         preserve: Any = _policies.AnyPreservationPolicy(_kept(config))
@@ -111,15 +113,29 @@ class RunCheckpoints:
             return "its arrays are not those that were saved", None, {}
         return "", state, meta
 
+    def _set_aside_torn(self) -> None:
+        """Orbax reads these files of every checkpoint as it starts, and would end there at one that is torn."""
+        for step in self._on_disk():
+            for name in ("_CHECKPOINT_METADATA", "metrics/metrics"):
+                path = epath.Path(self._directory) / str(step) / name
+                try:
+                    json.loads(path.read_text() if path.exists() else "{}")
+                except ValueError as error:
+                    self._move(step, f"{name} is torn: {error}")
+                    break
+
     def _set_aside(self, step: int, problem: str) -> None:
-        source = epath.Path(self._directory) / str(step)
-        target = source.parent.parent / "damaged" / f"{step}-{time.time_ns()}"
         if hosts.is_first():
-            logging.warning("checkpoint %s is damaged (%s); moved to %s", source, problem[:200], target)
-            target.parent.mkdir(exist_ok=True)
-            source.rename(target)
+            self._move(step, problem)
         hosts.gather(None)  # nobody looks again before it is gone
         self._checkpointer.reload()
+
+    def _move(self, step: int, problem: str) -> None:
+        source = epath.Path(self._directory) / str(step)
+        target = source.parent.parent / "damaged" / f"{step}-{time.time_ns()}"
+        logging.warning("checkpoint %s is damaged (%s); moved to %s", source, problem[:200], target)
+        target.parent.mkdir(exist_ok=True)
+        source.rename(target)
 
     @contextlib.contextmanager
     def _failing_loudly(self) -> Iterator[None]:

@@ -58,7 +58,7 @@ def test_a_damaged_newest_checkpoint_is_set_aside_for_the_one_before(tmp_path, d
     saves, state = opened(tmp_path), fresh_state()
     for step in (1, 2):
         state = advance(state)
-        saves.save(step, state, {})
+        saves.save(step, state, {}, test_loss=0.5)
     saves.close()
     newest = tmp_path / "checkpoints" / "2"
     for path in [p for p in newest.rglob("*") if p.is_file()]:
