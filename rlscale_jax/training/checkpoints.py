@@ -135,6 +135,7 @@ class RunCheckpoints:
         target = source.parent.parent / "damaged" / f"{step}-{time.time_ns()}"
         logging.warning("checkpoint %s is damaged (%s); moved to %s", source, problem[:200], target)
         target.parent.mkdir(exist_ok=True)
+        (target.parent / f"{target.name}.txt").write_text(problem)  # also: a bucket has no empty folder to move into
         source.rename(target)
 
     @contextlib.contextmanager

@@ -129,6 +129,13 @@ class Handler(BaseHTTPRequestHandler):
             size = described["size"]
             done = {"kind": "storage#rewriteResponse", "done": True, "resource": described}
             return self.answer(200, done | {"totalBytesRewritten": size, "objectSize": size})
+        if match := re.fullmatch(r"/storage/v1/b/[^/]+/o/(.+)/moveTo/o/(.+)", path):
+            source, target = map(urllib.parse.unquote, match.groups())
+            self.body()
+            with self.bucket.lock:
+                if source not in self.bucket.objects:
+                    return self.answer(404, {"error": {"code": 404, "message": "No such object"}})
+                return self.answer(200, self.bucket.put(target, self.bucket.objects.pop(source)[0]))
         if path.startswith("/resumable/"):
             return self.chunk(path)
         kind, name, content = query.get("uploadType"), query.get("name", ""), self.body()
