@@ -26,7 +26,7 @@ from rlscale_jax.training import optimizer
 from rlscale_jax.training.batch import RolloutBatch
 
 State = dict[str, Any]  # {"params", "opt_state", "step": updates applied, "nonfinite": updates skipped in a row}
-Accumulated = dict[str, Any]  # {"gradient": of the summed loss, float32, "sums": see grpo.loss}
+Accumulated = dict[str, Any]  # {"gradient": of the summed loss, "sums": see grpo.loss}; float32 over micro-batches
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -107,7 +107,7 @@ def build(
 
     def accumulate(params, accumulated, batch):
         new = gradients(params, batch)
-        gradient = jax.tree.map(jnp.add, accumulated["gradient"], new["gradient"])
+        gradient = jax.tree.map(lambda a, part: a + part.astype(a.dtype), accumulated["gradient"], new["gradient"])
         return {"gradient": gradient, "sums": loss.add_sums(accumulated["sums"], new["sums"])}
 
     def step(state, batch):
@@ -141,7 +141,9 @@ def _init_state(adamw: optax.GradientTransformation, params: Any) -> State:
 
 
 def _zeros(params: Any) -> Accumulated:
-    return {"gradient": jax.tree.map(jnp.zeros_like, params), "sums": loss.zero_sums()}
+    """Float32 whatever the parameters are: small parts would vanish in a bfloat16 sum of many micro-batches."""
+    zeros = jax.tree.map(lambda p: jnp.zeros_like(p, jnp.float32), params)
+    return {"gradient": zeros, "sums": loss.zero_sums()}
 
 
 def _completion_hidden(architecture, config, shared_prefix_attend, params, embedded, positions, batch) -> jax.Array:

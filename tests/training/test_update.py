@@ -51,6 +51,14 @@ def test_advantages_and_logprobs_are_torchs(update_case, programs, golden):
     np.testing.assert_allclose(logprobs, golden["logprobs"], atol=5e-6)
 
 
+def test_micro_batches_add_up_in_float32(update_case, programs):
+    params = jax.tree.map(lambda a: a.astype(jnp.bfloat16), update_case.params())
+    accumulated = programs.start(params)
+    for _ in range(2):
+        accumulated = jax.eval_shape(programs.accumulate, params, accumulated, update_case.batch)
+    assert {a.dtype for a in jax.tree.leaves(accumulated["gradient"])} == {jnp.dtype(jnp.float32)}
+
+
 def test_metrics_and_updated_weights_are_torchs(update_case, whole, golden):
     params, metrics = whole
     for name in ("pg_loss", "kl_loss", "entropy", "ppo_kl", "grad_norm"):
