@@ -113,7 +113,14 @@ def test_remat_and_chunks_change_nothing(update_case, whole, remat, chunk_tokens
     assert_same(run(update_case, programs, [update_case.batch]), whole)
 
 
-@pytest.mark.parametrize("shape", [(1, 2, 1), (3, 1, 1), (2, 1, 2), (3, 2, 1), (2, 2, 2)])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        (1, 2, 1),
+        (2, 2, 2),
+        *(pytest.param(shape, marks=pytest.mark.slow) for shape in [(3, 1, 1), (2, 1, 2), (3, 2, 1)]),
+    ],
+)
 def test_devices_change_nothing(update_case, whole, shape):
     axes = dict(zip(("data", "fsdp", "tensor"), shape, strict=True))
     mesh = make_mesh(MeshConfig(**axes), jax.devices()[: np.prod(shape)])
