@@ -65,11 +65,15 @@ def main() -> None:
 
 def _operations(programs: pathlib.Path) -> dict[tuple[str, str], tuple[str, bool]]:
     """(program, operation) -> its part, and whether it is a matrix product."""
+    from rlscale_jax.planning import hlo
+
     found = {}
     for path in programs.glob("*after_optimizations.txt"):
         text = path.read_text()
         module = re.match(r"HloModule ([\w.-]+)", text)
-        frames, computations = _frames(text), _computations(text)
+        frames = _frames(text)
+        blocks = hlo.computations(text).items()
+        computations = {name: {one.name: one.line for one in hlo.instructions(lines)} for name, lines in blocks}
         products = {name for name, lines in computations.items() if any(" dot(" in line for line in lines.values())}
         loops = {}  # a loop's body -> the computation that the loop is in, and its line there
         for computation, lines in computations.items():
@@ -86,13 +90,6 @@ def _operations(programs: pathlib.Path) -> dict[tuple[str, str], tuple[str, bool
                     part = _part(frames, outer)
                 found[module[1] if module else "", name] = (part or REST, is_product)
     return found
-
-
-def _computations(text: str) -> dict[str, dict[str, str]]:
-    """Computation -> its operations, each with its line."""
-    blocks = re.split(r"^(?:ENTRY )?%([\w.-]+) \(.*\{$", text, flags=re.MULTILINE)
-    operation = re.compile(r"^ +(?:ROOT )?%([\w.-]+) = (.*)$", re.MULTILINE)
-    return {name: dict(operation.findall(body)) for name, body in zip(blocks[1::2], blocks[2::2], strict=True)}
 
 
 def _frames(text: str) -> dict[int, tuple[str, int]]:

@@ -79,7 +79,7 @@ class Block(nnx.Module):
         k, v = (constrain_rows(self._heads(part(y)), "kv_heads", None) for part in (self.k, self.v))
         q, k = rotary.rotate(q, *cos_sin), rotary.rotate(k, *cos_sin)
         out, layer_output = attend(q, k, v, layer_input)
-        # the product itself is named: what is summed over `tensor` then arrives scattered, not whole
+        # the product itself is named, for its sum over `tensor` to be scattered; the TPU compiler still sums it whole
         x = x + constrain_residual(self.o(out.reshape(*x.shape[:-1], -1)))
         y = self.mlp_norm(x)
         y = constrain_rows(swiglu(self.gate(y), self.up(y)), "mlp")

@@ -7,8 +7,9 @@ import numpy as np
 
 from rlscale_jax import laws
 from rlscale_jax.laws import Fit, comparison, holdout, planner
+from rlscale_jax.laws.families import groups
 from rlscale_jax.laws.reuse import Reuse
-from rlscale_jax.report.groups import fits_of, groups
+from rlscale_jax.report.groups import fits_of
 from rlscale_jax.report.study import Run
 from rlscale_jax.report.sweeps import best_by_budget, final, mean_curve, varied
 from rlscale_jax.report.transfer import changes, in_domain, suites

@@ -1,4 +1,4 @@
-"""Which models belong under one law: a family and a starting point (base or instruct), told from their names."""
+"""A study directory's groups of models: their curves, the laws fitted to each, and what each is called."""
 
 import json
 import pathlib
@@ -7,9 +7,8 @@ import re
 import numpy as np
 
 from rlscale_jax import laws
-from rlscale_jax.laws.families import PLAIN, groups, label
+from rlscale_jax.laws.families import PLAIN, groups
 
-__all__ = ["PLAIN", "groups", "label"]  # handed on: the report groups its models as the fit command does
 DEFAULT_INTRA = 80  # last points kept for testing, as published for base models
 SHORT_SHARE = 0.5  # of the shortest curve, where that would leave too little
 

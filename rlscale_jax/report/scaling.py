@@ -4,7 +4,8 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from rlscale_jax.laws import Curves, Fit
-from rlscale_jax.report import groups, style
+from rlscale_jax.laws.families import PLAIN
+from rlscale_jax.report import style
 from rlscale_jax.report.figures import Picture
 
 AXIS = {"compute": "compute C (FLOPs)", "data": "data D (prompts)"}
@@ -135,7 +136,7 @@ def final_figure(fits: dict[str, Fit], *, others: dict[str, list[tuple[float, fl
     figure, axes = style.canvas(width=4.6, height=3.3)
     panel = axes[0, 0]
     for i, (group, fit) in enumerate(fits.items()):
-        label = group if not others else "here" if group == groups.PLAIN else f"{group} (here)"
+        label = group if not others else "here" if group == PLAIN else f"{group} (here)"
         loss, error = np.array([_last(fit.fitted, row) for row in range(len(fit.fitted.n))]).T
         panel.errorbar(fit.fitted.n, loss, 1.645 * error, ls="-", marker=style.MARKERS[i % 10], ms=5, capsize=2,
                        elinewidth=0.8, color=style.CATEGORIES[i % 8], label=label)  # fmt: skip

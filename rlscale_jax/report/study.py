@@ -9,6 +9,7 @@ import numpy as np
 
 from rlscale_jax import laws
 from rlscale_jax.experiment.records import read_rows
+from rlscale_jax.laws import families
 from rlscale_jax.report import groups
 
 
@@ -35,8 +36,8 @@ class Run:
 
     @property
     def group(self) -> str:
-        """The group of models (`report.groups`) that this run's start belongs to."""
-        return groups.label(self.start)
+        """The group of models (`laws.families`) that this run's start belongs to."""
+        return families.label(self.start)
 
     def series(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """(steps, values) of one metric where it was logged."""

@@ -6,7 +6,7 @@ import pytest
 
 from rlscale_jax.experiment import flags, validation
 from rlscale_jax.experiment.config import Experiment, Study
-from rlscale_jax.report import groups
+from rlscale_jax.laws import families
 from rlscale_jax.studies import grid
 
 CONFIGS = pathlib.Path(__file__).parent.parent.parent / "configs"
@@ -35,7 +35,7 @@ def load_study(name: str) -> Study:
 def test_a_study_s_members_share_one_law(name, group, sizes):
     study = load_study(name)
     assert len(study.members) == sizes
-    assert {groups.label(member.name) for member in study.members} == {group}
+    assert {families.label(member.name) for member in study.members} == {group}
     assert {(member.variant, member.model.name == member.name) for member in study.members} == {("", True)}
 
 

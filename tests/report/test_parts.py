@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from rlscale_jax import laws
+from rlscale_jax.laws import families
 from rlscale_jax.laws.comparison import Row, compare
 from rlscale_jax.laws.reuse import Reuse
 from rlscale_jax.laws.simulation import Design, simulate
@@ -83,7 +84,7 @@ def test_runs_are_averaged_step_by_step(study_dir):
      ("d64", "models"), ("7B", "models"), ("llama_d64", "llama")],
 )  # fmt: skip
 def test_models_are_grouped_by_family_and_start(model, group):
-    assert groups.label(model) == group
+    assert families.label(model) == group
 
 
 def test_groups_are_fitted_apart():
@@ -99,7 +100,7 @@ def test_groups_are_fitted_apart():
         for start, level in (("base", 0.9), ("instruct", 0.7))
         for s in range(1, 12)
     ]
-    assert {name: len(set(t.model)) for name, t in groups.groups(laws.from_rows(rows)).items()} == {
+    assert {name: len(set(t.model)) for name, t in families.groups(laws.from_rows(rows)).items()} == {
         "qwen base": 3, "qwen instruct": 3,
     }  # fmt: skip
 

@@ -5,22 +5,16 @@ HBM beside one read of weights and caches. A process of its own: libtpu wants it
 """
 
 import json
-import re
 import sys
 
 from rlscale_jax.experiment.config import DataConfig, Experiment, GrpoConfig, MeshConfig, ModelConfig, SamplingConfig
-from rlscale_jax.planning import libtpu
+from rlscale_jax.planning import hbm, libtpu
 
 CASES = {  # architecture, slice, fsdp, tensor, prompts
     "7b": ({"hidden_size": 3584, "intermediate_size": 18944, "num_hidden_layers": 28}, "v5e:8x8", 16, 4, 64),
     "72b": ({"hidden_size": 8192, "intermediate_size": 29568, "num_hidden_layers": 80}, "v5p:8x8x8", 64, 8, 512),
 }
 HEADS = {"7b": (28, 4), "72b": (64, 8)}
-ITEM_BYTES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f32": 4, "s32": 4, "u32": 4}
-# An array in HBM has no memory space S(n) in its layout.
-ARRAY = re.compile(r"(\w+)\[([\d,]*)\]\{([^}]*)\}")
-INSTRUCTION = re.compile(r"^\s+(?:ROOT )?%([\w.\-]+) = (.*?) ([\w\-]+)\((.*?)\)(?:, |$)")
-MOVE_NOTHING = {"parameter", "get-tuple-element", "tuple", "bitcast", "constant", "copy-done", "slice-done"}
 
 
 def main(case: str) -> None:
@@ -36,7 +30,8 @@ def main(case: str) -> None:
         report[program.name] = (stats.argument_size_in_bytes + new + stats.temp_size_in_bytes) / 2**30
         if program.name == "segment":
             table = architecture.vocab_size * architecture.hidden_size * 2 // plan.mesh.shape["tensor"]  # rows only
-            report["step_moves"] = step_bytes(compiled.as_text())
+            text = compiled.as_text()
+            report["step_moves"] = hbm.moved_bytes(text, loop_steps=2) - hbm.moved_bytes(text, loop_steps=1)
             report["one_read"] = sum(program.named.values()) - table
     print(json.dumps(report))
 
@@ -60,51 +55,6 @@ def _request(case: str):
     )
     mesh = make_mesh(experiment.mesh, libtpu.devices(topologies.parse(topology)))
     return experiment, architecture, programs.Layout(mesh=mesh, wave_sequences=prompts * 8)
-
-
-def step_bytes(text: str) -> int:
-    """Bytes that the instructions of the loop body (the longest one) read from and write to HBM.
-
-    Operands and results count whole, except where an instruction says that it moves less: an asynchronous copy or
-    slice moves its result, a gather its rows.
-    """
-    computations = _computations(text)
-    body = max((computations[name] for name in re.findall(r"body=%?([\w.\-]+)", text)), key=len)
-    found = [match for line in body if (match := INSTRUCTION.match(line))]
-    results = {name: result for name, result, _operation, _operands in (match.groups() for match in found)}
-    total = 0
-    for name, result, operation, operands in (match.groups() for match in found):
-        if operation in MOVE_NOTHING or operation.endswith("-done"):
-            continue
-        if operation in ("copy-start", "slice-start"):
-            total += max(map(_size, ARRAY.findall(result)[1:2]))
-        elif "gather_fusion" in name or operation == "gather":
-            total += sum(_size(array) for array in ARRAY.findall(result))
-        else:
-            arrays = ARRAY.findall(result)
-            for operand in re.findall(r"%([\w.\-]+)", operands):
-                arrays += ARRAY.findall(results.get(operand, ""))
-            total += sum(_size(array) for array in arrays if "S(" not in array[2])
-    return total
-
-
-def _size(array: tuple[str, str, str]) -> int:
-    kind, dims, _layout = array
-    size = ITEM_BYTES[kind]
-    for dim in filter(None, dims.split(",")):
-        size *= int(dim)
-    return size
-
-
-def _computations(text: str) -> dict[str, list[str]]:
-    computations: dict[str, list[str]] = {}
-    lines: list[str] = []
-    for line in text.splitlines():
-        header = re.match(r"^(?:ENTRY )?%?([\w.\-]+) \(.*\{\s*$", line)
-        lines = computations.setdefault(header[1], []) if header else lines
-        if not header:
-            lines.append(line)
-    return computations
 
 
 if __name__ == "__main__":
