@@ -128,7 +128,7 @@ for args in json.loads(sys.argv[1]):
         runpy.run_module("rlscale_jax.fit", run_name="__main__")
     os.close(write)
     error = open(read).read()
-    print(json.dumps([os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), error]), flush=True)  # or a child prints it too
+    print(json.dumps([os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), error]), flush=True)  # or children do so too
 """
     command = [sys.executable, "-c", code, json.dumps(cases)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True)
