@@ -13,7 +13,7 @@ _SHUTDOWN_SECS = 20  # for the others to end as well
 
 
 def start() -> None:
-    """Turns on the compilation cache (RLSCALE_CACHE_DIR, by default ~/.cache/rlscale_jax) and joins a pod's hosts.
+    """Turns on the compilation cache (RLSCALE_CACHE_DIR, by default ~/.cache/rlscale_jax), joins a pod's hosts.
 
     Several hosts are joined where a launcher says so: RLSCALE_COORDINATOR (host:port), RLSCALE_NUM_PROCESSES and
     RLSCALE_PROCESS_ID, or RLSCALE_DISTRIBUTED=1 on a Cloud TPU pod, whose own metadata say the rest.
@@ -42,13 +42,23 @@ def cache_directory() -> pathlib.Path | None:
 
 
 def _compilation_cache() -> None:
-    """Compiled programs are kept on disk, so that a second start (or another size's same shape) compiles nothing."""
+    """Compiled programs are kept on disk, so that a second start (or another size's same shape) compiles nothing.
+
+    XLA divides a CPU program among the threads of the process that compiles it, and JAX's key for a program leaves
+    their number out: one compiled on one core would never use a second (and two shares on one core are slower).
+    """
     place = cache_directory()
     if place is None:
         return
-    jax.config.update("jax_compilation_cache_dir", str(place))
+    jax.config.update("jax_compilation_cache_dir", str(place / f"{_num_threads()}-threads"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
+
+
+def _num_threads() -> str:
+    """Of XLA's pool: NPROC, else the cores that this process may use (which macOS does not say)."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return os.environ.get("NPROC") or str(allowed)
 
 
 def _cpu_kernels() -> None:
