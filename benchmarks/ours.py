@@ -69,7 +69,10 @@ class Update:
         model = random_model(work.shape)
         self.config = grpo_config(work)
         self.architecture, dtype = model.architecture, jnp.dtype(work.dtype)
-        self.programs = update.build(self.architecture, self.config, OptimizerConfig(), compute_dtype=dtype)
+        options = runtime.compiler_options(self.architecture.num_params * dtype.itemsize)
+        self.programs = update.build(
+            *(self.architecture, self.config, OptimizerConfig()), compute_dtype=dtype, compiler_options=options
+        )
         self.mesh = make_mesh(MeshConfig(data=-1, fsdp=1)) if jax.device_count() > 1 else None
         params = model.params
         if self.mesh is not None:

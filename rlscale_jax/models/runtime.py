@@ -10,6 +10,11 @@ from absl import logging
 JOINING = tuple(f"RLSCALE_{name}" for name in ("COORDINATOR", "NUM_PROCESSES", "PROCESS_ID", "DISTRIBUTED"))
 _HEARTBEAT_SECS = 20  # a host that is silent for so long is dead, and the others end with an error
 _SHUTDOWN_SECS = 20  # for the others to end as well
+CPU_CACHE_BYTES = 2**25
+_KNOWN_XLA = jax.__version_info__[:2] == (0, 10)  # XLA refuses options that it does not know
+# XLA's CPU scheduler starts all that may run side by side, and so keeps more arrays alive: the kernels of all layers
+# that a prefill joins from tiles, say. Taking so much memory from the system each time costs a large program more.
+IN_ORDER = {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"} if _KNOWN_XLA else None
 
 
 def start() -> None:
@@ -41,6 +46,11 @@ def cache_directory() -> pathlib.Path | None:
     return None if place == "off" else pathlib.Path(place)
 
 
+def compiler_options(num_bytes: int) -> dict[str, str] | None:
+    """For `jax.jit`, of a program that goes through weights of that size; None where XLA's own choices are best."""
+    return IN_ORDER if jax.default_backend() == "cpu" and num_bytes > CPU_CACHE_BYTES else None
+
+
 def _compilation_cache() -> None:
     """Compiled programs are kept on disk, so that a second start (or another size's same shape) compiles nothing.
 
@@ -64,9 +74,9 @@ def _num_threads() -> str:
 def _cpu_kernels() -> None:
     """Leaves XLA's own CPU kernels in place of YNNPACK's, which are slower here: a forward by a fifth to a quarter.
 
-    Read when the backend starts. XLA ends the process on a flag that it does not know, hence the version.
+    Read when the backend starts; on a flag that it does not know XLA ends the process.
     """
     flag = "--xla_cpu_experimental_ynn_fusion_type"
     flags = os.environ.get("XLA_FLAGS", "")
-    if jax.__version_info__[:2] == (0, 10) and flag not in flags:
+    if _KNOWN_XLA and flag not in flags:
         os.environ["XLA_FLAGS"] = f"{flags} {flag}=".strip()

@@ -4,6 +4,8 @@ A product of few rows reads a kernel [D F] from memory once and does little else
 elements; a tile lies in one piece, and 48 columns fill the registers of Eigen's inner loop (three AVX-512 vectors).
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -17,6 +19,11 @@ def cut(kernel: Float[Array, "D F"]) -> Float[Array, "tiles D 48"]:
     rows, columns = kernel.shape
     padded = jnp.pad(kernel, ((0, 0), (0, -columns % COLUMNS)))
     return padded.reshape(rows, -1, COLUMNS).swapaxes(0, 1)
+
+
+def has_tiles(params: dict[str, Any]) -> bool:
+    """Whether kernels of these parameters were cut; all of them are, or none."""
+    return "lm_head" in params and params["lm_head"]["kernel"].ndim == 3
 
 
 def joined(tiles: Float[Array, "tiles D 48"]) -> Float[Array, "D columns"]:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
-from rlscale_jax.models import Model, mesh
+from rlscale_jax.models import Model, mesh, tiles
 from rlscale_jax.sampler import cache, compilations, memory, programs, schedule
 from rlscale_jax.sampler.choice import method_and_parameters
 from rlscale_jax.sampler.ledger import Ledger
@@ -154,7 +154,8 @@ class Engine:
         keys = self.row_keys[sequences].reshape(size, -1, 2)
         fixed = (self.architecture, self.method, self.params, self.parameters)
         self.buckets.add(tokens.shape)
-        prefix, choices = programs.prefill(*fixed, tokens, lengths, keys)
+        prefill = programs.prefill_from_tiles if tiles.has_tiles(self.params) else programs.prefill
+        prefix, choices = prefill(*fixed, tokens, lengths, keys)
         num_real = len(prompts) * self.request.num_samples
         choices = jax.tree.map(lambda a: np.asarray(a).reshape(1, -1)[:, :num_real], choices)
         self.ledger.add(sequences[:num_real], np.ones(num_real, np.int32), choices)

@@ -6,11 +6,10 @@ few rows by large matrices faster where these are cut into tiles (figures in ben
 
 import jax.numpy as jnp
 
-from rlscale_jax.models import Model, mesh
+from rlscale_jax.models import Model, mesh, runtime
 from rlscale_jax.sampler import programs
 
 FEW_ROWS = 12  # up to here reading large weights from memory takes longer than multiplying by them
-CPU_CACHE_BYTES = 2**25
 
 
 def lay_out(model: Model, dtype=None, *, rows: int = 0) -> Model:
@@ -23,7 +22,7 @@ def lay_out(model: Model, dtype=None, *, rows: int = 0) -> Model:
         return model
     devices = model.params["embed"]["embedding"].sharding.device_set
     on_cpu = all(device.platform == "cpu" for device in devices)
-    large = model.architecture.num_params * dtype.itemsize > CPU_CACHE_BYTES
+    large = model.architecture.num_params * dtype.itemsize > runtime.CPU_CACHE_BYTES
     cut = on_cpu and large and 0 < rows <= FEW_ROWS
     with mesh.of(model.params):
         params = programs.lay_out(model.params, dtype=dtype, own_head=on_cpu, cut=cut)

@@ -14,7 +14,7 @@ import numpy as np
 from jax.sharding import PartitionSpec as P
 
 from rlscale_jax.models import attention as full_attention
-from rlscale_jax.models import decoder, mesh, rotary, sharding, tiles
+from rlscale_jax.models import decoder, mesh, rotary, runtime, sharding, tiles
 from rlscale_jax.models.architecture import Architecture
 from rlscale_jax.sampler import cache, choice
 from rlscale_jax.sampler.attention import decode_attend
@@ -125,6 +125,9 @@ def prefill(
     uniforms = choice.uniforms(keys, jnp.zeros(keys.shape[:2], jnp.int32)).swapaxes(0, 1)
     choices = jax.lax.map(lambda one: choice.choose(method, parameters, logits, one), uniforms)  # sample by sample
     return prefix, jax.tree.map(lambda a: _whole(a.swapaxes(0, 1)), choices)
+
+
+prefill_from_tiles = jax.jit(prefill.__wrapped__, static_argnums=(0, 1), compiler_options=runtime.IN_ORDER)
 
 
 def _whole(array):

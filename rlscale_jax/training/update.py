@@ -76,10 +76,13 @@ def build(
     *,
     compute_dtype: Any,
     shared_prefix_attend: Callable[..., Attend] = attention.shared_prefix_attend,
+    compiler_options: dict[str, Any] | None = None,
 ) -> Programs:
     """The programs of a run; nothing is compiled before its first call.
     `shared_prefix_attend` is the attention of a group's row; on TPUs `models.splash` has a kernel for it.
+    `compiler_options` go with the programs that pass through the model (`models.runtime` has some for CPUs).
     """
+    jit = functools.partial(jax.jit, compiler_options=compiler_options)
     apply = functools.partial(_apply, config, optimizer_config)
     forward = functools.partial(_completion_hidden, architecture, config, shared_prefix_attend)
 
@@ -115,10 +118,10 @@ def build(
 
     return Programs(
         init_state=jax.jit(functools.partial(_init_state, optimizer.adamw(optimizer_config)), donate_argnums=0),
-        logprobs=jax.jit(logprobs),
-        step=jax.jit(step, donate_argnums=0),
+        logprobs=jit(logprobs),
+        step=jit(step, donate_argnums=0),
         start=jax.jit(_zeros),
-        accumulate=jax.jit(accumulate, donate_argnums=1),
+        accumulate=jit(accumulate, donate_argnums=1),
         apply=jax.jit(apply, donate_argnums=0),
     )
 

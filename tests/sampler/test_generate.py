@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import scipy.special
 
-from rlscale_jax.models import Model
-from rlscale_jax.sampler import FINISH_EOS, FINISH_LENGTH, generate, lay_out, layout
+from rlscale_jax.models import Model, runtime
+from rlscale_jax.sampler import FINISH_EOS, FINISH_LENGTH, generate, lay_out
 
 EOS = 5
 
@@ -27,7 +27,7 @@ def test_greedy_tokens_equal_a_forward_without_cache(make_model, num_kv_heads, p
 @pytest.mark.parametrize("num_samples", [1, 2])
 def test_weights_in_tiles(model, prompts, next_logits, monkeypatch, num_samples):
     """As large models are laid out for few sequences on CPUs."""
-    monkeypatch.setattr(layout, "CPU_CACHE_BYTES", 0)
+    monkeypatch.setattr(runtime, "CPU_CACHE_BYTES", 0)
     assert lay_out(model, rows=num_samples).params["lm_head"]["kernel"].ndim == 3
     rollouts = generate(
         model, prompts[:1], num_samples=num_samples, max_new_tokens=20, temperature=0.0, eos_ids=(), seed=0
