@@ -5,9 +5,10 @@ import html as markup
 import json
 from typing import Any
 
+from rlscale_jax.planning import picture
 from rlscale_jax.planning.estimate import Moment, Plan
 from rlscale_jax.planning.topologies import GIB
-from rlscale_jax.report.page import page, paragraphs
+from rlscale_jax.report import page
 
 Rows = list[list[str]]
 _SHOWN = 0.005 * GIB  # smaller parts of a moment are not worth a column's text
@@ -85,7 +86,8 @@ def text(rows: Rows) -> str:
 
 
 def html(plan: Plan, *, title: str, notes: list[str], runners_up: list[tuple[str, Plan]]) -> str:
-    sections = [("", table([["", ""], *summary(plan)]) + paragraphs(notes))]
+    drawn = page.picture(picture.picture(plan))
+    sections = [("", table([["", ""], *summary(plan)]) + page.paragraphs(notes) + drawn)]
     named = {
         "Memory at each moment": moments(plan),
         "One iteration": phases(plan),
@@ -95,7 +97,7 @@ def html(plan: Plan, *, title: str, notes: list[str], runners_up: list[tuple[str
     sections += [(name, table(rows)) for name, rows in named.items()]
     if runners_up:
         sections.append(("Layouts tried", table(_comparison(runners_up))))
-    return page(title, sections)
+    return page.page(title, sections)
 
 
 def table(rows: Rows) -> str:

@@ -8,7 +8,17 @@ import numpy as np
 import pytest
 
 from rlscale_jax.experiment.config import CheckpointConfig
-from rlscale_jax.planning import estimate, guesses, presentation, programs, roofline, search, shapes, topologies
+from rlscale_jax.planning import (
+    estimate,
+    guesses,
+    picture,
+    presentation,
+    programs,
+    roofline,
+    search,
+    shapes,
+    topologies,
+)
 from rlscale_jax.planning.estimate import Assumptions
 from rlscale_jax.training import batch
 
@@ -123,6 +133,15 @@ def test_page_and_table_say_the_same(compiled_plan):
     assert text.splitlines()[0].split() == ["fits", "yes"]
     for row in presentation.moments(compiled_plan)[1:]:
         assert row[0] in page and row[2] in page
+    assert 'src="data:image/png;base64,' in page
+
+
+def test_the_picture_shows_all_bytes_and_seconds(compiled_plan):
+    memory, time = picture.picture(compiled_plan).figure.axes
+    for row, moment in enumerate(compiled_plan.moments):
+        shown = sum(bar.get_width() for bar in memory.patches if round(bar.get_y() + bar.get_height() / 2) == row)
+        assert shown == pytest.approx(moment.total / 2**30)
+    assert [bar.get_width() for bar in time.patches] == pytest.approx(list(compiled_plan.phases.values()))
 
 
 def test_checkpoints_are_state_over_hosts(compiled_plan, architecture):
