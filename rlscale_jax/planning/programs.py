@@ -87,7 +87,7 @@ def micro_prompts(experiment: Experiment) -> int:
 def training(experiment: Experiment, architecture: Architecture, plan: Layout) -> list[Program]:
     """Log-probability passes (old and reference) and updates, at full width."""
     grpo, mesh = experiment.grpo, plan.mesh
-    attend = {"shared_prefix_attend": splash.shared_prefix_attend} if _is_tpu(mesh) else {}
+    attend: dict[str, Any] = {"shared_prefix_attend": splash.shared_prefix_attend} if _is_tpu(mesh) else {}
     compute = jnp.dtype(experiment.model.compute_dtype)
     built = update.build(architecture, grpo, experiment.optimizer, compute_dtype=compute, **attend)
     master = shapes.params(architecture, mesh, jnp.dtype(experiment.model.param_dtype))

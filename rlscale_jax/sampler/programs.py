@@ -6,6 +6,7 @@ old one can be freed before the next is made.
 """
 
 import functools
+import inspect
 from typing import Any, NamedTuple
 
 import jax
@@ -127,7 +128,7 @@ def prefill(
     return prefix, jax.tree.map(lambda a: _whole(a.swapaxes(0, 1)), choices)
 
 
-prefill_from_tiles = jax.jit(prefill.__wrapped__, static_argnums=(0, 1), compiler_options=runtime.IN_ORDER)
+prefill_from_tiles = jax.jit(inspect.unwrap(prefill), static_argnums=(0, 1), compiler_options=runtime.IN_ORDER)
 
 
 def _whole(array):
