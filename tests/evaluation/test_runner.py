@@ -5,6 +5,7 @@ import json
 import shutil
 import threading
 
+import jax
 import pytest
 
 from rlscale_jax.evaluation import journal, runner, scoring
@@ -257,3 +258,10 @@ def test_programs_need_isolation(request_for, experiment, monkeypatch, tmp_path)
     places = {"programs": str(tmp_path / "programs.jsonl")}
     with pytest.raises(ValueError, match=r"cannot be isolated on this machine.*allow_weak_sandbox"):
         runner.evaluate(request_for(experiment=change(experiment, "data.verifier", ""), places=places), progress=Silent)
+
+
+def test_several_hosts_are_refused_before_anything_is_written(request_for, monkeypatch):
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    with pytest.raises(ValueError, match="one host"):
+        runner.evaluate(request_for(), progress=Silent)
+    assert not request_for().out.exists()
