@@ -1,7 +1,5 @@
 """The picture of a plan: what fills a chip's memory at each moment, and where an iteration's seconds go."""
 
-import io
-
 from matplotlib.axes import Axes
 
 from rlscale_jax.planning.estimate import Plan
@@ -14,12 +12,10 @@ _SHOWN = 0.005  # of a chip's memory; what is less goes with the rest
 
 
 def picture(plan: Plan) -> Picture:
-    """Memory beside time: a bar for every moment, and for every phase."""
-    with style.applied():
-        figure, ((memory, time),) = style.canvas(columns=2, width=4.6, height=0.9 + 0.3 * len(plan.moments))
-        _memory(memory, plan)
-        _time(time, plan)
-        figure.savefig(io.BytesIO())  # lays the parts out while the style holds
+    """Memory beside time: a bar for every moment, and for every phase. Draw and save it under `style.applied()`."""
+    figure, ((memory, time),) = style.canvas(columns=2, width=4.6, height=0.9 + 0.3 * len(plan.moments))
+    _memory(memory, plan)
+    _time(time, plan)
     return Picture(
         name="plan",
         title="What a chip holds, and what takes the time",

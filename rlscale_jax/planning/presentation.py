@@ -8,7 +8,7 @@ from typing import Any
 from rlscale_jax.planning import picture
 from rlscale_jax.planning.estimate import Moment, Plan
 from rlscale_jax.planning.topologies import GIB
-from rlscale_jax.report import page
+from rlscale_jax.report import page, style
 
 Rows = list[list[str]]
 _SHOWN = 0.005 * GIB  # smaller parts of a moment are not worth a column's text
@@ -86,7 +86,8 @@ def text(rows: Rows) -> str:
 
 
 def html(plan: Plan, *, title: str, notes: list[str], runners_up: list[tuple[str, Plan]]) -> str:
-    drawn = page.picture(picture.picture(plan))
+    with style.applied():
+        drawn = page.picture(picture.picture(plan))
     sections = [("", table([["", ""], *summary(plan)]) + page.paragraphs(notes) + drawn)]
     named = {
         "Memory at each moment": moments(plan),
