@@ -98,6 +98,7 @@ class MeshConfig:
     data: int = 1
     fsdp: int = -1
     tensor: int = 1
+    sampler_tensor: int = 0  # ways in which the sampler splits weights, a multiple of tensor; 0: as tensor
 
 
 @dataclass(kw_only=True)

@@ -163,6 +163,9 @@ def _mesh_problems(experiment: Experiment) -> Iterator[str]:
             yield f"mesh.{axis} = {size}: must be at least 1, or -1 (what is left)"
     if list(sizes.values()).count(-1) > 1:
         yield f"mesh {sizes}: only one axis may be -1 (what is left)"
+    sampler, tensor = experiment.mesh.sampler_tensor, sizes["tensor"]
+    if sampler < 0 or (tensor > 0 and sampler % tensor):
+        yield f"mesh.sampler_tensor = {sampler}: must be 0 (as tensor) or a multiple of mesh.tensor = {tensor}"
 
 
 def _pretrain_problems(where: str, config: PretrainConfig) -> Iterator[str]:

@@ -14,10 +14,11 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.sharding import PartitionSpec as P
 
+from rlscale_jax.models import mesh as meshes
 from rlscale_jax.models import rotary, tiles
 from rlscale_jax.models.architecture import Architecture
 from rlscale_jax.models.layers import Attend, Block, Decoder, RMSNorm
-from rlscale_jax.models.mesh import TABLE, constrain, constrain_residual, ways
+from rlscale_jax.models.mesh import constrain, constrain_residual, ways
 
 Params = dict[str, Any]
 
@@ -178,8 +179,9 @@ def sum_head(axes: Literal["dv", "vd"], gradients: jax.Array) -> jax.Array:
     if mesh.empty or gradients.shape[0] != ways(mesh, "batch"):
         return gradients.sum(axis=0)
     d, v = axes.index("d"), axes.index("v")
-    vocab = TABLE["vocab"] if gradients.shape[1 + v] % ways(mesh, "vocab") == 0 else None
-    parts, whole = (P(*(vocab if axis == "v" else place for axis in axes)) for place in (TABLE["embed"], None))
+    vocab = meshes.axes(mesh, "vocab") if gradients.shape[1 + v] % ways(mesh, "vocab") == 0 else None
+    embed, batch = meshes.axes(mesh, "embed"), meshes.axes(mesh, "batch")
+    parts, whole = (P(*(vocab if axis == "v" else place for axis in axes)) for place in (embed, None))
 
     def local(gradient):
         num_slices = math.gcd(gradient.shape[1 + v], _HEAD_SLICES)
@@ -187,15 +189,15 @@ def sum_head(axes: Literal["dv", "vd"], gradients: jax.Array) -> jax.Array:
 
         def add(index, summed):
             part = jax.lax.dynamic_slice_in_dim(gradient[0], index * size, size, axis=v)
-            part = jax.lax.psum_scatter(part, TABLE["embed"], scatter_dimension=d, tiled=True)
-            part = jax.lax.psum(part, TABLE["lookup_batch"])
+            part = jax.lax.psum_scatter(part, embed, scatter_dimension=d, tiled=True)
+            part = jax.lax.psum(part, meshes.axes(mesh, "lookup_batch"))
             return jax.lax.dynamic_update_slice_in_dim(summed, part, index * size, axis=v)
 
         shape = list(gradient.shape[1:])
         shape[d] //= ways(mesh, "embed")
         return jax.lax.fori_loop(0, num_slices, add, jnp.zeros(shape, gradient.dtype))
 
-    placed = jax.shard_map(local, mesh=mesh, in_specs=P(TABLE["batch"], *whole), out_specs=parts, check_vma=False)
+    placed = jax.shard_map(local, mesh=mesh, in_specs=P(batch, *whole), out_specs=parts, check_vma=False)
     return placed(gradients)
 
 

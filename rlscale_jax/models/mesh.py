@@ -3,6 +3,10 @@
 Parameters are split over `fsdp` along the embedding axis and over `tensor` along heads, feed-forward and vocabulary;
 batches over `data` and `fsdp`; activations over the batch and over heads. Axes are of type Auto: the compiler places
 what is not named here. A program is run under `jax.set_mesh(mesh)` for `constrain` to see the mesh.
+
+A sampler that splits weights more ways than the trainer has a mesh of its own, of the same devices in the same order
+(`for_sampling`). The axis by which they differ, `fsdp_inner`, is a part of `fsdp` in training and of `tensor` in
+sampling; it comes last, so that a device's heads in sampling are some of those that it trains.
 """
 
 import contextlib
@@ -18,18 +22,17 @@ from jax.sharding import PartitionSpec as P
 from rlscale_jax.experiment.config import MeshConfig
 
 AXES = ("data", "fsdp", "tensor")
+INNER = "fsdp_inner"  # only of a trainer's mesh that differs from its sampler's
 TABLE: dict[str, tuple[str, ...]] = {
-    "batch": ("data", "fsdp"),
+    "batch": ("data", "fsdp", INNER),
     "lookup_batch": ("data",),  # of embedding look-ups, whose `fsdp` axis still splits D
-    "embed": ("fsdp",),
+    "embed": ("fsdp", INNER),
     "sequence": ("tensor",),
     "heads": ("tensor",),
     "kv_heads": ("tensor",),
     "mlp": ("tensor",),
     "vocab": ("tensor",),
 }
-
-ROWS = P(TABLE["batch"])
 
 PARAM_AXES: dict[str, tuple[str | None, ...]] = {  # module/array -> logical axes, without the stacked layer axis
     "embed/embedding": ("vocab", "embed"),
@@ -54,8 +57,11 @@ PARAM_AXES: dict[str, tuple[str | None, ...]] = {  # module/array -> logical axe
 def make_mesh(config: MeshConfig, devices: Sequence[Any] | None = None) -> Mesh:
     """Devices (all, by default) laid out as data x fsdp x tensor; -1 for one axis takes what is left.
 
+    With a `sampler_tensor` other than `tensor`, `fsdp` is two axes, so that `for_sampling` can join the inner one to
+    `tensor`. Neighbours are together along `tensor` first, whose traffic in training is the heaviest.
+
     Raises:
-      ValueError: the sizes do not multiply to the number of devices.
+      ValueError: the sizes do not multiply to the number of devices, or a sampler that cannot be.
     """
     devices = jax.devices() if devices is None else list(devices)
     sizes = [config.data, config.fsdp, config.tensor]
@@ -67,9 +73,35 @@ def make_mesh(config: MeshConfig, devices: Sequence[Any] | None = None) -> Mesh:
         needed = f"a multiple of {known}" if -1 in sizes else str(known)
         raise ValueError(f"{given} needs {needed} devices; there are {len(devices)}")
     sizes = [len(devices) // known if size == -1 else size for size in sizes]
+    data, fsdp, tensor = sizes
+    inner = _inner(config, fsdp, tensor)
     # jax.make_mesh refuses to split a physical axis, which tensor=4 on an 8x8x8 slice needs
-    grid = mesh_utils.create_device_mesh(sizes, devices, allow_split_physical_axes=True)
-    return Mesh(grid, AXES, axis_types=(AxisType.Auto,) * len(AXES))
+    grid = mesh_utils.create_device_mesh([data, fsdp // inner, inner * tensor], devices, allow_split_physical_axes=True)
+    if inner == 1:
+        return _auto(grid, AXES)
+    return _auto(grid.reshape(data, fsdp // inner, inner, tensor).swapaxes(2, 3), (*AXES, INNER))
+
+
+def _inner(config: MeshConfig, fsdp: int, tensor: int) -> int:
+    """Size of the axis that is `fsdp` in training and `tensor` in sampling."""
+    wanted = config.sampler_tensor or tensor
+    if wanted % tensor or fsdp % (wanted // tensor):
+        raise ValueError(
+            f"mesh.sampler_tensor={config.sampler_tensor} with fsdp={fsdp}, tensor={tensor}: give 0 (as tensor) or a "
+            f"multiple of tensor that divides fsdp*tensor={fsdp * tensor}"
+        )
+    return wanted // tensor
+
+
+def _auto(grid: Any, names: Sequence[str]) -> Mesh:
+    return Mesh(grid, tuple(names), axis_types=(AxisType.Auto,) * len(names))
+
+
+def for_sampling(mesh: Mesh) -> Mesh:
+    """The mesh on which a trainer's weights are laid out for its sampler; often the same."""
+    if INNER not in mesh.axis_names:
+        return mesh
+    return _auto(mesh.devices.reshape(mesh.shape["data"], mesh.shape["fsdp"], -1), AXES)
 
 
 def adopted(mesh: Mesh) -> Mesh:
@@ -78,29 +110,43 @@ def adopted(mesh: Mesh) -> Mesh:
     Raises:
       ValueError: an axis with another name.
     """
-    strange = [name for name in mesh.axis_names if name not in AXES]
+    names = (*AXES, INNER) if INNER in mesh.axis_names else AXES
+    strange = [name for name in mesh.axis_names if name not in names]
     if strange:
         raise ValueError(f"mesh axes {strange} are not known; name them {', '.join(AXES)}")
-    order = [mesh.axis_names.index(name) for name in AXES if name in mesh.axis_names]
-    grid = mesh.devices.transpose(order).reshape([mesh.shape.get(name, 1) for name in AXES])
-    return Mesh(grid, AXES, axis_types=(AxisType.Auto,) * len(AXES))
+    order = [mesh.axis_names.index(name) for name in names if name in mesh.axis_names]
+    grid = mesh.devices.transpose(order).reshape([mesh.shape.get(name, 1) for name in names])
+    return _auto(grid, names)
 
 
-def of(params: Any) -> contextlib.AbstractContextManager:
-    """A context in which programs see the mesh that these arrays lie on; empty where they lie on one device."""
+def of(params: Any, *, to_sample: bool = False) -> contextlib.AbstractContextManager:
+    """A context in which programs see the mesh that these arrays lie on, or that they are laid out on `to_sample`;
+    empty where they lie on one device."""
     place = getattr(jax.tree.leaves(params)[0], "sharding", None)
     mesh = place.mesh if isinstance(place, NamedSharding) else None
-    return jax.set_mesh(mesh) if isinstance(mesh, Mesh) else contextlib.nullcontext()
+    if not isinstance(mesh, Mesh):
+        return contextlib.nullcontext()
+    return jax.set_mesh(for_sampling(mesh) if to_sample else mesh)
+
+
+def axes(mesh: Any, logical: str) -> tuple[str, ...]:
+    """The axes of a mesh, abstract or of devices, that split a logical axis."""
+    return tuple(axis for axis in TABLE[logical] if axis in mesh.axis_names)
 
 
 def ways(mesh: Any, logical: str) -> int:
-    """Into how many parts the table splits a logical axis on a mesh, abstract or of devices."""
-    return math.prod(mesh.shape.get(axis, 1) for axis in TABLE[logical])
+    """Into how many parts a mesh, abstract or of devices, splits a logical axis."""
+    return math.prod(mesh.shape[axis] for axis in axes(mesh, logical))
+
+
+def rows() -> P:
+    """Of an array whose leading axis is the batch, on the mesh that a program is traced under."""
+    return P(axes(jax.sharding.get_abstract_mesh(), "batch"))
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:
     """Of arrays whose leading axis is the batch; that axis must divide over `ways(mesh, "batch")`."""
-    return NamedSharding(mesh, P(TABLE["batch"]))
+    return NamedSharding(mesh, P(axes(mesh, "batch")))
 
 
 def constrain(x: jax.Array, *logical: str | None) -> jax.Array:
@@ -119,7 +165,7 @@ def constrain(x: jax.Array, *logical: str | None) -> jax.Array:
 def by_rows(function: Callable, in_specs: Any, out_specs: Any) -> Callable:
     """`function` on every device's own rows, with no talk between devices, where a mesh splits nothing else.
 
-    The specs are `ROWS` (the leading axis is the batch's), `P(None, *ROWS)` or P() (the same everywhere); a device's
+    The specs are `rows()` (the leading axis is the batch's), `P(None, *rows())` or P() (whole everywhere); a device's
     loop then ends with its own rows. Where `tensor` splits the weights, or without a mesh, `function` as it is.
     """
     mesh = jax.sharding.get_abstract_mesh()
@@ -146,4 +192,4 @@ def _entry(mesh: jax.sharding.AbstractMesh, size: int, logical: str | None):
         return None
     if size % ways(mesh, logical):
         return P.UNCONSTRAINED if "batch" in logical else None
-    return TABLE[logical]
+    return axes(mesh, logical)

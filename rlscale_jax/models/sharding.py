@@ -13,7 +13,7 @@ from jax.sharding import PartitionSpec as P
 
 from rlscale_jax.models import decoder
 from rlscale_jax.models.architecture import Architecture
-from rlscale_jax.models.mesh import PARAM_AXES, TABLE, ways
+from rlscale_jax.models.mesh import PARAM_AXES, axes, for_sampling, ways
 
 
 def check_mesh(architecture: Architecture, mesh: Mesh) -> None:
@@ -24,9 +24,10 @@ def check_mesh(architecture: Architecture, mesh: Mesh) -> None:
         "embed": ("hidden_size", architecture.hidden_size),
     }
     problems = [
-        f"{field} {size} does not divide over {'*'.join(TABLE[logical])}={ways(mesh, logical)}"
+        f"{field} {size} does not divide over {'*'.join(axes(one, logical))}={ways(one, logical)}"
+        for one in dict.fromkeys((mesh, for_sampling(mesh)))
         for logical, (field, size) in needed.items()
-        if size % ways(mesh, logical)
+        if size % ways(one, logical)
     ]
     if problems:
         tensor = math.gcd(architecture.num_heads, architecture.intermediate_size)
@@ -48,9 +49,9 @@ def param_shardings(architecture: Architecture, mesh: Mesh) -> dict[str, Any]:
     split |= {"vocab"} if architecture.vocab_size % ways(mesh, "vocab") == 0 else set()
 
     def place(path, array: jax.ShapeDtypeStruct) -> NamedSharding:
-        axes = PARAM_AXES["/".join(key.key for key in path[-2:])]
-        entries = [TABLE[axis] if axis in split else None for axis in axes]
-        return NamedSharding(mesh, P(*[None] * (len(array.shape) - len(axes)), *entries))
+        logical = PARAM_AXES["/".join(key.key for key in path[-2:])]
+        entries = [axes(mesh, axis) if axis in split else None for axis in logical]
+        return NamedSharding(mesh, P(*[None] * (len(array.shape) - len(logical)), *entries))
 
     return jax.tree.map_with_path(place, decoder.abstract_params(architecture))
 

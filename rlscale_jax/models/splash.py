@@ -19,7 +19,7 @@ from jax.sharding import PartitionSpec as P
 
 from rlscale_jax.models import attention
 from rlscale_jax.models.layers import Attend
-from rlscale_jax.models.mesh import TABLE, ways
+from rlscale_jax.models.mesh import axes, ways
 
 _LANES = 128  # a kernel's blocks and a TPU's registers are this wide
 _BLOCKS = (512, 256, 128)
@@ -58,8 +58,8 @@ def _split_over_mesh(local, q, k, v, lengths):
     mesh = jax.sharding.get_abstract_mesh()
     if mesh.empty:
         return local(q, k, v, lengths)
-    rows = TABLE["batch"] if q.shape[0] % ways(mesh, "batch") == 0 else None
-    heads = P(rows, None, TABLE["heads"], None)
+    rows = axes(mesh, "batch") if q.shape[0] % ways(mesh, "batch") == 0 else None
+    heads = P(rows, None, axes(mesh, "heads"), None)
     specs = (heads, heads, heads, P(rows))
     return jax.shard_map(local, mesh=mesh, in_specs=specs, out_specs=heads, check_vma=False)(q, k, v, lengths)
 

@@ -92,20 +92,21 @@ def _new_outputs(program: Program, experiment: Experiment, architecture: Archite
         return shapes.device_bytes(program.args[0])
     if program.name not in ("reshard", "reshard ends"):
         return 0
-    target = shapes.sampler_params(architecture, layout.mesh, np.dtype(experiment.model.compute_dtype))
+    target = shapes.sampler_params(architecture, layout.sampler_mesh, np.dtype(experiment.model.compute_dtype))
     layers = shapes.device_bytes(target["layers"])
     return layers // architecture.num_layers if program.name == "reshard" else shapes.device_bytes(target) - layers
 
 
 def _traffic(name: str, experiment: Experiment, architecture: Architecture, layout: Layout) -> tuple[Traffic, ...]:
     a = architecture
-    tensor, fsdp = layout.mesh.shape["tensor"], layout.mesh.shape["fsdp"]
+    mesh = layout.sampler_mesh if name == "segment" else layout.mesh
+    tensor, fsdp = mesh.shape["tensor"], ways(mesh, "embed")
     compute = np.dtype(experiment.model.compute_dtype).itemsize
     if name in _PASSES:
         exchanged = 4 * a.num_layers * _tokens(experiment, layout) * a.hidden_size * compute * (tensor > 1)
         weights = a.num_params * compute / tensor * (fsdp > 1)
     elif name == "segment":
-        rows = layout.wave_sequences / ways(layout.mesh, "batch")
+        rows = layout.wave_sequences / ways(mesh, "batch")
         exchanged = SEGMENT_STEPS * 4 * a.num_layers * rows * a.hidden_size * compute * (tensor > 1)
         weights = 0.0
     else:

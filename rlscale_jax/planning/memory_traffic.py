@@ -25,7 +25,7 @@ def of_programs(
     state = shapes.device_bytes(master)
     gathered = architecture.num_params * compute.itemsize / plan.mesh.shape["tensor"]
     forward = gathered + _activations(experiment, architecture, plan)
-    decoding = shapes.device_bytes(shapes.sampler_params(architecture, plan.mesh, compute))
+    decoding = shapes.device_bytes(shapes.sampler_params(architecture, plan.sampler_mesh, compute))
     wave, groups = plan.wave_sequences, plan.wave_sequences // experiment.grpo.group_size
     history = cache_bytes(experiment, architecture, plan, wave, round(experiment.sampling.max_new_tokens * filled))
     step = decode_bytes(experiment, architecture, plan, num_rows=wave, num_prompts=groups, filled=filled)
@@ -56,7 +56,7 @@ def decode_bytes(
 ) -> float:
     """Of one decode step on one device: weights, each row's own cache so far, each prompt's cache once."""
     compute = np.dtype(experiment.model.compute_dtype)
-    weights = shapes.device_bytes(shapes.sampler_params(architecture, plan.mesh, compute))
+    weights = shapes.device_bytes(shapes.sampler_params(architecture, plan.sampler_mesh, compute))
     wave = plan.wave_sequences
     own = cache_bytes(experiment, architecture, plan, wave, round(experiment.sampling.max_new_tokens * filled))
     prompts = cache_bytes(experiment, architecture, plan, wave, experiment.data.max_prompt_tokens)
@@ -66,7 +66,7 @@ def decode_bytes(
 def cache_bytes(experiment: Experiment, architecture: Architecture, plan: Layout, num_rows: int, slots: int) -> float:
     """Keys and values of `slots` tokens of every row, on one device."""
     compute = np.dtype(experiment.model.compute_dtype)
-    return shapes.device_bytes(shapes.cache(architecture, plan.mesh, num_rows, slots, compute))
+    return shapes.device_bytes(shapes.cache(architecture, plan.sampler_mesh, num_rows, slots, compute))
 
 
 def micro_batch_tokens(experiment: Experiment, plan: Layout) -> float:
@@ -83,7 +83,7 @@ def _activations(experiment: Experiment, architecture: Architecture, plan: Layou
 
 
 def _prefill_activations(experiment: Experiment, architecture: Architecture, plan: Layout) -> float:
-    mesh = plan.mesh
+    mesh = plan.sampler_mesh
     tokens = prefill_prompts(experiment, plan) * experiment.data.max_prompt_tokens / ways(mesh, "batch")
     return _block_bytes(architecture, mesh.shape["tensor"]) * tokens * architecture.num_layers
 

@@ -16,7 +16,7 @@ from jax.sharding import Mesh
 
 from rlscale_jax.experiment.config import Experiment
 from rlscale_jax.models import Architecture, splash
-from rlscale_jax.models.mesh import AXES, make_mesh, ways
+from rlscale_jax.models.mesh import for_sampling, make_mesh, ways
 from rlscale_jax.planning import shapes
 from rlscale_jax.sampler import engine, schedule
 from rlscale_jax.sampler import programs as sampler
@@ -45,19 +45,29 @@ class Program:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Layout:
-    """The choices of a plan: the mesh, and how many sequences decode at a time.
+    """The choices of a plan: the trainer's mesh, and how many sequences decode at a time.
 
-    The sampler uses the trainer's mesh with other shardings: weights whole along `embed` and split over `tensor`,
-    sequences over the rest. `resharding` moves them.
+    The sampler has other shardings, weights whole along `embed` and split over `tensor`, sequences over the rest, on
+    the same mesh or on one that splits `tensor` further. `resharding` moves them.
     """
 
     mesh: Mesh
     wave_sequences: int
 
+    @functools.cached_property
+    def sampler_mesh(self) -> Mesh:
+        return for_sampling(self.mesh)
+
     @property
     def name(self) -> str:
-        sizes = "x".join(str(self.mesh.shape[axis]) for axis in AXES)
-        return f"mesh {sizes}, waves of {self.wave_sequences}"
+        sampler = f", sampler {_sizes(self.sampler_mesh)}" if self.sampler_mesh != self.mesh else ""
+        return f"mesh {_sizes(self.mesh)}{sampler}, waves of {self.wave_sequences}"
+
+
+def _sizes(mesh: Mesh) -> str:
+    """Data x fsdp x tensor."""
+    tensor, batch = mesh.shape["tensor"], ways(mesh, "batch")
+    return f"{mesh.shape['data']}x{batch // mesh.shape['data']}x{tensor}"
 
 
 def layout(experiment: Experiment, devices: list) -> Layout:
@@ -69,12 +79,12 @@ def layout(experiment: Experiment, devices: list) -> Layout:
     mesh = make_mesh(experiment.mesh, devices)
     samples = experiment.grpo.group_size
     wave = experiment.sampling.wave_sequences or experiment.grpo.prompts_per_step * samples
-    shards = ways(mesh, "batch")
+    shards = ways(for_sampling(mesh), "batch")
     shapes.group_rows(experiment, mesh, micro_prompts(experiment))
     if wave % samples or (wave // samples) % shards:
         raise ValueError(
             f"--config.sampling.wave_sequences={wave} is {wave / samples:g} groups of {samples}, which do not divide "
-            f"over data*fsdp={shards}"
+            f"over the sampler's data*fsdp={shards}"
         )
     return Layout(mesh=mesh, wave_sequences=wave)
 
@@ -137,7 +147,7 @@ def training(experiment: Experiment, architecture: Architecture, plan: Layout) -
 
 def sampling(experiment: Experiment, architecture: Architecture, plan: Layout) -> list[Program]:
     """One wave: prefill of its prompts, its longest segment of steps, and the fold of that segment into the history."""
-    mesh, steps, slots = plan.mesh, engine.SEGMENT_STEPS, experiment.data.max_prompt_tokens
+    mesh, steps, slots = plan.sampler_mesh, engine.SEGMENT_STEPS, experiment.data.max_prompt_tokens
     samples, rows = experiment.grpo.group_size, plan.wave_sequences
     waves = experiment.grpo.prompts_per_step * samples / rows
     longest = schedule.bucket(experiment.sampling.max_new_tokens - steps, steps)
@@ -198,7 +208,7 @@ def _sampling_method(experiment: Experiment, mesh: Mesh):
 def prefill_prompts(experiment: Experiment, plan: Layout) -> int:
     """Prompts that are prefilled together: at least one on each of the sampler's data shards."""
     units = plan.wave_sequences // experiment.grpo.group_size
-    wanted = max(engine.PREFILL_TOKENS // experiment.data.max_prompt_tokens, ways(plan.mesh, "batch"))
+    wanted = max(engine.PREFILL_TOKENS // experiment.data.max_prompt_tokens, ways(plan.sampler_mesh, "batch"))
     return math.gcd(units, wanted) if units % wanted else wanted
 
 
@@ -215,12 +225,12 @@ def resharding(experiment: Experiment, architecture: Architecture, plan: Layout)
     """The trainer's weights cast and moved to where the sampler wants them: layer by layer, then what is no layer."""
     compute = jnp.dtype(experiment.model.compute_dtype)
     master = shapes.params(architecture, plan.mesh, jnp.dtype(experiment.model.param_dtype))
-    target = shapes.sampler_params(architecture, plan.mesh, compute)
+    target = shapes.sampler_params(architecture, plan.sampler_mesh, compute)
     held = resident(experiment, architecture, plan)
     weights = {"weights": held.pop("weights")}
     ends = {name: part for name, part in master.items() if name != "layers"}
-    index = shapes.replicated(jax.ShapeDtypeStruct((), jnp.int32), plan.mesh)
-    of = functools.partial(Program, mesh=plan.mesh, static={"dtype": compute}, named=weights)
+    index = shapes.replicated(jax.ShapeDtypeStruct((), jnp.int32), plan.sampler_mesh)
+    of = functools.partial(Program, mesh=plan.sampler_mesh, static={"dtype": compute}, named=weights)
     return [
         of(
             name="reshard",

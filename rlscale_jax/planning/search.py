@@ -9,7 +9,7 @@ import dataclasses
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 
-from rlscale_jax.experiment.config import Experiment
+from rlscale_jax.experiment.config import Experiment, MeshConfig
 from rlscale_jax.models import Architecture, sharding
 from rlscale_jax.planning import estimate, guesses, programs
 from rlscale_jax.planning.compilation import Compiled
@@ -39,6 +39,7 @@ class Candidate:
         """What gives a run this layout."""
         fields = {
             "mesh.tensor": self.experiment.mesh.tensor,
+            "mesh.sampler_tensor": self.experiment.mesh.sampler_tensor,
             "grpo.micro_batch_prompts": self.experiment.grpo.micro_batch_prompts,
             "grpo.remat": self.experiment.grpo.remat,
             "sampling.wave_sequences": self.experiment.sampling.wave_sequences,
@@ -96,13 +97,12 @@ def _possible(experiment, architecture, devices) -> Iterator[tuple[Experiment, L
     micros = [per_batch // parts for parts in (1, 2, 4, 8, 16, 32, 64, 128) if per_batch % parts == 0]
     whole = experiment.grpo.prompts_per_step * experiment.grpo.group_size
     waves = [whole // parts for parts in (1, 2, 4, 8) if whole % parts == 0]
-    for tensor, micro, wave, remat in itertools.product(TENSOR, micros, waves, REMAT):
+    meshes = [pair for pair in itertools.product(TENSOR, TENSOR) if pair[1] >= pair[0] and len(devices) % pair[1] == 0]
+    for (tensor, sampler), micro, wave, remat in itertools.product(meshes, micros, waves, REMAT):
         changed = copy.deepcopy(experiment)
-        changed.mesh.data, changed.mesh.fsdp, changed.mesh.tensor = 1, -1, tensor
+        changed.mesh = MeshConfig(tensor=tensor, sampler_tensor=sampler)
         changed.grpo.micro_batch_prompts, changed.grpo.remat = micro, remat
         changed.sampling.wave_sequences = wave
-        if len(devices) % tensor:
-            continue
         try:
             layout = programs.layout(changed, devices)
             sharding.check_mesh(architecture, layout.mesh)

@@ -15,7 +15,7 @@ from jax.sharding import PartitionSpec as P
 
 from rlscale_jax.experiment.config import Experiment
 from rlscale_jax.models import Architecture, decoder, sharding
-from rlscale_jax.models.mesh import PARAM_AXES, TABLE, batch_sharding, ways
+from rlscale_jax.models.mesh import PARAM_AXES, axes, batch_sharding, ways
 from rlscale_jax.sampler import cache as kv_cache
 from rlscale_jax.sampler import programs as sampler
 from rlscale_jax.sampler.cache import KeysValues
@@ -44,9 +44,9 @@ def sampler_params(architecture: Architecture, mesh: Mesh, dtype: Any) -> decode
     stacked = bare(params(architecture, mesh, dtype))
 
     def place(path, a):
-        axes = PARAM_AXES["/".join(key.key for key in path[-2:])]
+        logical = PARAM_AXES["/".join(key.key for key in path[-2:])]
         entries = (
-            None if axis == "embed" else split(mesh, size, axis) for size, axis in zip(a.shape, axes, strict=True)
+            None if axis == "embed" else split(mesh, size, axis) for size, axis in zip(a.shape, logical, strict=True)
         )
         return array(a.shape, a.dtype, NamedSharding(mesh, P(*entries)))
 
@@ -55,7 +55,7 @@ def sampler_params(architecture: Architecture, mesh: Mesh, dtype: Any) -> decode
 
 def split(mesh: Mesh, size: int, axis: str | None):
     """The mesh axes of a logical axis of this size, None where it is whole."""
-    return None if axis is None or size % ways(mesh, axis) else TABLE[axis]
+    return None if axis is None or size % ways(mesh, axis) else axes(mesh, axis)
 
 
 def bare(tree: Any) -> Any:

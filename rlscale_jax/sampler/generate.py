@@ -63,8 +63,9 @@ def generate(
         wave_sequences=wave_sequences,
     )
     request = dataclasses.replace(request, between_segments=between_segments)
+    model = lay_out(model, rows=request.capacity)
     with mesh.of(model.params):
-        return Engine(lay_out(model, rows=request.capacity), request).run()
+        return Engine(model, request).run()
 
 
 def _checked(architecture: Architecture, *, prompts, num_samples, max_new_tokens, prompt_ids, wave_sequences, **rest):

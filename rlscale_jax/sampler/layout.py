@@ -15,6 +15,8 @@ FEW_ROWS = 12  # up to here reading large weights from memory takes longer than 
 def lay_out(model: Model, dtype=None, *, rows: int = 0) -> Model:
     """The model with parameters laid out for decoding, cast to `dtype`; unchanged when they already are.
 
+    On a trainer's mesh they are moved to its sampler's (`mesh.for_sampling`).
+
     `rows` is how many sequences will decode at a time, 0 for many.
     """
     dtype = jnp.dtype(dtype or model.dtype)
@@ -24,6 +26,6 @@ def lay_out(model: Model, dtype=None, *, rows: int = 0) -> Model:
     on_cpu = all(device.platform == "cpu" for device in devices)
     large = model.architecture.num_params * dtype.itemsize > runtime.CPU_CACHE_BYTES
     cut = on_cpu and large and 0 < rows <= FEW_ROWS
-    with mesh.of(model.params):
+    with mesh.of(model.params, to_sample=True):
         params = programs.lay_out(model.params, dtype=dtype, own_head=on_cpu, cut=cut)
     return Model(model.architecture, params)

@@ -153,7 +153,7 @@ def segment(
 
     A mesh that splits rows alone lets every device decode its own, without a word from the others until the end.
     """
-    same, own = P(), mesh.ROWS
+    same, own = P(), mesh.rows()
     decode = functools.partial(_decode, architecture, method, num_steps)
     decode = mesh.by_rows(decode, (same, same, same, own, own, own, own), (own, P(None, *own), own))
     recent, *written = decode(params, parameters, eos_ids, prefix_lengths, prefix, history, rows)
