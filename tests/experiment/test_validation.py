@@ -53,6 +53,7 @@ def test_a_fraction_out_of_range_is_refused(top_p):
         ("optimizer.learning_rate", "inf", "optimizer.learning_rate = inf: must be finite"),
         ("mesh.tensor", "0", "mesh.tensor = 0: must be at least 1"),
         ("mesh.data", "-1", "only one axis may be -1"),
+        ("mesh.sampler_tensor", "-2", r"mesh.sampler_tensor = -2: must be 0 \(as tensor\)"),
         ("evaluation.suites", "math500", "'math500' is not name=path"),
         ("pretrain.num_kv_heads", "0", "pretrain.num_kv_heads = 0: must be positive"),
         ("pretrain.head_dim", "5", "pretrain.head_dim = 5: must be even"),

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import PartitionSpec as P
 
 from rlscale_jax import models
 from rlscale_jax.experiment.config import MeshConfig
@@ -171,6 +172,42 @@ def test_mesh_sizes_must_fit_the_devices(sizes, message):
 
 def test_minus_one_takes_what_is_left():
     assert dict(meshes.make_mesh(MeshConfig(data=2, fsdp=-1, tensor=2)).shape) == {"data": 2, "fsdp": 2, "tensor": 2}
+
+
+@pytest.mark.parametrize("data, fsdp, tensor, sampler", [(1, 8, 1, 4), (2, 2, 2, 4), (1, 4, 2, 8)])
+def test_a_device_s_heads_in_sampling_are_some_of_those_it_trains(data, fsdp, tensor, sampler):
+    mesh = meshes.make_mesh(MeshConfig(data=data, fsdp=fsdp, tensor=tensor, sampler_tensor=sampler))
+    to_sample = meshes.for_sampling(mesh)
+    assert meshes.ways(mesh, "embed") == fsdp and meshes.ways(mesh, "batch") == data * fsdp
+    assert (meshes.ways(to_sample, "heads"), meshes.ways(to_sample, "batch")) == (sampler, 8 // sampler)
+    assert list(mesh.devices.flat) == list(to_sample.devices.flat), "one program may use both"
+    trained, sampled = (
+        jax.sharding.NamedSharding(one, P(None, meshes.axes(one, "heads"))).devices_indices_map((1, 16))
+        for one in (mesh, to_sample)
+    )
+    for device, (_, columns) in sampled.items():
+        assert set(range(16)[columns]) <= set(range(16)[trained[device][1]])
+    spans = [[d.id for d in group] for group in mesh.devices.swapaxes(2, 3).reshape(-1, tensor)]
+    assert all(max(span) - min(span) == tensor - 1 for span in spans), "training's tensor is of neighbours"
+
+
+@pytest.mark.parametrize(
+    "sizes, message",
+    [
+        ({"fsdp": 4, "tensor": 2, "sampler_tensor": 3}, "sampler_tensor=3 with fsdp=4, tensor=2: give 0"),
+        ({"fsdp": 4, "tensor": 2, "sampler_tensor": 1}, "a multiple of tensor that divides fsdp.tensor=8"),
+        ({"fsdp": 8, "tensor": 1, "sampler_tensor": 16}, "sampler_tensor=16"),
+        ({"data": 4, "fsdp": 1, "tensor": 2, "sampler_tensor": 4}, "sampler_tensor=4 with fsdp=1"),
+    ],
+)
+def test_a_sampler_that_cannot_be_is_refused(sizes, message):
+    with pytest.raises(ValueError, match=message):
+        meshes.make_mesh(MeshConfig(**sizes))
+
+
+def test_an_architecture_must_divide_over_the_sampler_s_mesh_too():
+    with pytest.raises(ValueError, match="num_attention_heads 12 does not divide over tensor=8"):
+        check_mesh(LLAMA, meshes.make_mesh(MeshConfig(fsdp=2, tensor=4, sampler_tensor=8)))
 
 
 def row(architecture, *sizes) -> str:

@@ -40,6 +40,21 @@ def test_memory_at_each_moment(compiled_plan, architecture):
     assert moments["step"].runs == 2 and moments["logprobs"].runs == 4 and moments["segment"].runs == 2 * 2
 
 
+def test_a_sampler_that_splits_further_is_planned_on_its_own_mesh(experiment, architecture, compiled_plan):
+    """Half the weights a device while sampling, as many in training; what is moved is in the plan."""
+    experiment.mesh.tensor, experiment.mesh.sampler_tensor = 2, 4
+    layout = programs.layout(experiment, jax.devices())
+    assert layout.name == "mesh 1x4x2, sampler 1x2x4, waves of 16"
+    plan = estimate.plan(experiment, architecture, POD, layout, Assumptions())
+    one, other = ({moment.name: moment for moment in made.moments} for made in (compiled_plan, plan))
+    split, whole = (moments["segment"].parts["sampler weights"] for moments in (other, one))
+    assert split == pytest.approx(whole / 2, rel=0.25), "2 key/value heads over 4 devices are whole"
+    assert other["step"].parts["weights"] == one["step"].parts["weights"]
+    assert other["step"].flops == one["step"].flops
+    assert {"fsdp", "fsdp_inner"} & {axis for t in other["reshard"].traffic for axis in t.axes.split("+")}
+    assert plan.fits and plan.phases["reshard"] > 0
+
+
 def test_it_fits_only_below_the_limit(compiled_plan):
     assert compiled_plan.fits
     small = dataclasses.replace(POD, chip=dataclasses.replace(POD.chip, hbm_bytes=compiled_plan.peak.total - 1))

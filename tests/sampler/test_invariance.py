@@ -73,10 +73,11 @@ def test_waves_and_refill(model, prompts, reference):
     _same(found, reference)
 
 
-@pytest.mark.parametrize("data, fsdp, tensor", [(2, 2, 2), (1, 2, 4), (4, 2, 1)])
-def test_devices(model, prompts, reference, data, fsdp, tensor):
-    """Two key/value heads over four tensor devices are replicated; without `tensor` every device has its own rows."""
-    mesh = make_mesh(MeshConfig(data=data, fsdp=fsdp, tensor=tensor))
+@pytest.mark.parametrize("data, fsdp, tensor, sampler", [(2, 2, 2, 2), (1, 2, 4, 4), (4, 2, 1, 1), (2, 4, 1, 2)])
+def test_devices(model, prompts, reference, data, fsdp, tensor, sampler):
+    """Two key/value heads over four tensor devices are replicated; without `tensor` every device has its own rows; a
+    sampler that splits further than the trainer moves the weights to a mesh of its own."""
+    mesh = make_mesh(MeshConfig(data=data, fsdp=fsdp, tensor=tensor, sampler_tensor=sampler))
     params = jax.device_put(model.params, param_shardings(model.architecture, mesh))
     short = {**SETTINGS, "num_samples": 2, "max_new_tokens": 12}
     found = generate(Model(model.architecture, params), prompts, **short)

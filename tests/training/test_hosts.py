@@ -14,7 +14,8 @@ from rlscale_jax.training import assets, loop
 
 VERIFIER = f"{pathlib.Path(__file__).with_name('grades_by_host.py')}:grade"  # gradients that are more than noise
 STEPS = ("--config.num_steps=2", f"--config.data.verifier={VERIFIER}")
-MESH = ("--config.mesh.data=2", "--config.mesh.fsdp=2", "--config.mesh.tensor=2")
+# the sampler's weights lie on devices of both hosts; one process has one mesh for both
+MESH = tuple(f"--config.mesh.{axis}" for axis in ("data=1", "fsdp=8", "tensor=1", "sampler_tensor=2"))
 RUN = "runs/tiny_s0"
 
 

@@ -16,7 +16,7 @@ import jax
 import pytest
 from tensorboardX.proto import event_pb2
 
-from rlscale_jax.experiment.config import to_dict
+from rlscale_jax.experiment.config import MeshConfig, to_dict
 from rlscale_jax.experiment.records import RecordFile
 from rlscale_jax.training import assets, loop
 
@@ -201,10 +201,11 @@ def test_too_little_data_is_said_before_anything_runs(tiny, tiny_assets, tmp_pat
         train(ready(tiny, tiny_assets, num_steps=9), tmp_path)
 
 
-def test_eight_devices_give_the_same_run(finished, tiny, tiny_assets, tmp_path):
+@pytest.mark.parametrize("sizes", [(2, 2, 2, 0), (1, 8, 1, 2)], ids=str)
+def test_eight_devices_give_the_same_run(finished, tiny, tiny_assets, tmp_path, sizes):
     """Shardings change sums in their last digits only; sampled tokens, rewards and test losses are the same."""
     changed = ready(tiny, tiny_assets, num_steps=2)
-    changed.mesh.data, changed.mesh.fsdp, changed.mesh.tensor = 2, 2, 2
+    changed.mesh = MeshConfig(**dict(zip(("data", "fsdp", "tensor", "sampler_tensor"), sizes, strict=True)))
     train(changed, tmp_path, num_devices=8)
     for one, many in zip(rows(finished)[:3], rows(tmp_path), strict=True):
         assert one.keys() <= many.keys()

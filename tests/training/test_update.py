@@ -126,6 +126,12 @@ def test_devices_change_nothing(update_case, whole, shape):
     assert_same(run_on(mesh, update_case, update_case.batch), whole)
 
 
+def test_a_mesh_that_is_not_the_sampler_s_changes_nothing(update_case, whole):
+    mesh = make_mesh(MeshConfig(data=1, fsdp=4, tensor=1, sampler_tensor=2), jax.devices()[:4])
+    assert mesh.axis_names[-1] == "fsdp_inner"
+    assert_same(run_on(mesh, update_case, update_case.batch), whole)
+
+
 def run_on(mesh, case, batch):
     """As `run`, of one micro-batch laid out on a mesh."""
     programs = build(case)
