@@ -43,13 +43,15 @@ from rlscale_jax.experiment.config import (
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Size:
-    """How a size is laid out; `tensor` ways share a group, the other devices of a slice are `fsdp`."""
+    """How a size is laid out; `tensor` ways share a group in training, the other devices of a slice are `fsdp`."""
 
     n_nominal: float
     topology: str  # the slice of docs/plans.md
     tensor: int
     micro_prompts: int  # of the mini-batch's 128, through the update at a time
     wave: int  # of the batch's 4096 sequences, decoded at a time
+    sampler: int = 0  # ways that share the weights in sampling; 0: as `tensor`
+    remat: str = "full"
 
 
 SIZES = {
@@ -116,7 +118,7 @@ def member(size_name: str, tuning: str) -> Experiment:
         model=ModelConfig(name=name, path=f"models/{checkpoint}", n_nominal=size.n_nominal),
         data=DataConfig(train="data/train", heldout="data/heldout"),
         sampling=SamplingConfig(wave_sequences=size.wave),
-        grpo=GrpoConfig(micro_batch_prompts=size.micro_prompts),
-        mesh=MeshConfig(tensor=size.tensor),
+        grpo=GrpoConfig(micro_batch_prompts=size.micro_prompts, remat=size.remat),
+        mesh=MeshConfig(tensor=size.tensor, sampler_tensor=size.sampler),
         reward_workers=16,
     )

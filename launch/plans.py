@@ -11,6 +11,7 @@ import json
 import pathlib
 import subprocess
 import sys
+from typing import NamedTuple
 
 ROOT = pathlib.Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
@@ -21,7 +22,17 @@ from launch import runs
 KEPT = ROOT / "docs" / "plans"
 QWEN, LLAMA = "configs/qwen2_5.py", "configs/llama3.py"
 
-Case = tuple[str, str, int, int, int]  # config, slice, mesh.tensor, grpo.micro_batch_prompts, sampling.wave_sequences
+
+class Case(NamedTuple):
+    """A config on a slice, and the fields that lay it out there."""
+
+    config: str
+    slice: str
+    tensor: int  # mesh.tensor
+    micro: int  # grpo.micro_batch_prompts
+    wave: int  # sampling.wave_sequences
+    sampler: int = 0  # mesh.sampler_tensor
+    remat: str = "full"  # grpo.remat
 
 
 def _homes() -> dict[str, Case]:
@@ -31,32 +42,33 @@ def _homes() -> dict[str, Case]:
         for size, one in sizes.items():
             family = f"llama{one.release}" if isinstance(one, llama3.Size) else "qwen2.5"
             name = f"{family}-{size}_{one.topology.replace(':', '-')}"
-            found[name] = (f"{file}:{size}", one.topology, one.tensor, one.micro_prompts, one.wave)
+            layout = (one.tensor, one.micro_prompts, one.wave, one.sampler, one.remat)
+            found[name] = Case(f"{file}:{size}", one.topology, *layout)
     return found
 
 
 HOMES = _homes()
 ELSEWHERE: dict[str, Case] = {
-    "qwen2.5-14b_v5e-16x16": (f"{QWEN}:14b", "v5e:16x16", 8, 32, 1024),
-    "qwen2.5-32b_v5e-16x16": (f"{QWEN}:32b", "v5e:16x16", 8, 32, 512),
-    "qwen2.5-0.5b_v5p-2x2x1": (f"{QWEN}:0.5b", "v5p:2x2x1", 1, 4, 4096),
-    "qwen2.5-1.5b_v5p-2x2x1": (f"{QWEN}:1.5b", "v5p:2x2x1", 1, 4, 2048),
-    "qwen2.5-3b_v5p-2x2x2": (f"{QWEN}:3b", "v5p:2x2x2", 2, 4, 4096),
-    "qwen2.5-7b_v5p-2x2x4": (f"{QWEN}:7b", "v5p:2x2x4", 2, 8, 4096),
-    "qwen2.5-14b_v5p-2x4x4": (f"{QWEN}:14b", "v5p:2x4x4", 4, 8, 2048),
-    "qwen2.5-32b_v5p-4x4x8": (f"{QWEN}:32b", "v5p:4x4x8", 4, 32, 4096),
-    "qwen2.5-0.5b_v6e-2x4": (f"{QWEN}:0.5b", "v6e:2x4", 1, 8, 1024),
-    "qwen2.5-1.5b_v6e-2x4": (f"{QWEN}:1.5b", "v6e:2x4", 2, 4, 1024),
-    "qwen2.5-3b_v6e-4x4": (f"{QWEN}:3b", "v6e:4x4", 2, 8, 1024),
-    "qwen2.5-7b_v6e-4x8": (f"{QWEN}:7b", "v6e:4x8", 4, 8, 1024),
-    "qwen2.5-72b_v6e-16x16": (f"{QWEN}:72b", "v6e:16x16", 8, 32, 1024),
-    "llama3.2-1b_v5p-2x2x1": (f"{LLAMA}:1b", "v5p:2x2x1", 1, 4, 2048),
-    "llama3.2-3b_v5p-2x2x2": (f"{LLAMA}:3b", "v5p:2x2x2", 2, 4, 1024),
-    "llama3.1-8b_v5p-2x2x4": (f"{LLAMA}:8b", "v5p:2x2x4", 2, 8, 2048),
-    "llama3.2-1b_v6e-2x4": (f"{LLAMA}:1b", "v6e:2x4", 2, 4, 1024),
-    "llama3.2-3b_v6e-4x4": (f"{LLAMA}:3b", "v6e:4x4", 2, 8, 512),
-    "llama3.1-8b_v6e-4x8": (f"{LLAMA}:8b", "v6e:4x8", 4, 8, 1024),
-    "llama3.1-70b_v6e-16x16": (f"{LLAMA}:70b", "v6e:16x16", 8, 32, 1024),
+    "qwen2.5-14b_v5e-16x16": Case(f"{QWEN}:14b", "v5e:16x16", 8, 32, 1024),
+    "qwen2.5-32b_v5e-16x16": Case(f"{QWEN}:32b", "v5e:16x16", 8, 32, 512),
+    "qwen2.5-0.5b_v5p-2x2x1": Case(f"{QWEN}:0.5b", "v5p:2x2x1", 1, 4, 4096),
+    "qwen2.5-1.5b_v5p-2x2x1": Case(f"{QWEN}:1.5b", "v5p:2x2x1", 1, 4, 2048),
+    "qwen2.5-3b_v5p-2x2x2": Case(f"{QWEN}:3b", "v5p:2x2x2", 2, 4, 4096),
+    "qwen2.5-7b_v5p-2x2x4": Case(f"{QWEN}:7b", "v5p:2x2x4", 2, 8, 4096),
+    "qwen2.5-14b_v5p-2x4x4": Case(f"{QWEN}:14b", "v5p:2x4x4", 4, 8, 2048),
+    "qwen2.5-32b_v5p-4x4x8": Case(f"{QWEN}:32b", "v5p:4x4x8", 4, 32, 4096),
+    "qwen2.5-0.5b_v6e-2x4": Case(f"{QWEN}:0.5b", "v6e:2x4", 1, 8, 1024),
+    "qwen2.5-1.5b_v6e-2x4": Case(f"{QWEN}:1.5b", "v6e:2x4", 2, 4, 1024),
+    "qwen2.5-3b_v6e-4x4": Case(f"{QWEN}:3b", "v6e:4x4", 2, 8, 1024),
+    "qwen2.5-7b_v6e-4x8": Case(f"{QWEN}:7b", "v6e:4x8", 4, 8, 1024),
+    "qwen2.5-72b_v6e-16x16": Case(f"{QWEN}:72b", "v6e:16x16", 8, 32, 1024),
+    "llama3.2-1b_v5p-2x2x1": Case(f"{LLAMA}:1b", "v5p:2x2x1", 1, 4, 2048),
+    "llama3.2-3b_v5p-2x2x2": Case(f"{LLAMA}:3b", "v5p:2x2x2", 2, 4, 1024),
+    "llama3.1-8b_v5p-2x2x4": Case(f"{LLAMA}:8b", "v5p:2x2x4", 2, 8, 2048),
+    "llama3.2-1b_v6e-2x4": Case(f"{LLAMA}:1b", "v6e:2x4", 2, 4, 1024),
+    "llama3.2-3b_v6e-4x4": Case(f"{LLAMA}:3b", "v6e:4x4", 2, 8, 512),
+    "llama3.1-8b_v6e-4x8": Case(f"{LLAMA}:8b", "v6e:4x8", 4, 8, 1024),
+    "llama3.1-70b_v6e-16x16": Case(f"{LLAMA}:70b", "v6e:16x16", 8, 32, 1024),
 }
 CASES = HOMES | ELSEWHERE
 HEADER = [
@@ -80,10 +92,16 @@ HEADER = [
 
 def flags(name: str) -> list[str]:
     """Of the plan command, for a case."""
-    config, topology, tensor, micro, wave = CASES[name]
-    fields = {"mesh.tensor": tensor, "grpo.micro_batch_prompts": micro, "sampling.wave_sequences": wave}
+    case = CASES[name]
+    fields = {
+        "mesh.tensor": case.tensor,
+        "mesh.sampler_tensor": case.sampler,
+        "grpo.micro_batch_prompts": case.micro,
+        "grpo.remat": case.remat,
+        "sampling.wave_sequences": case.wave,
+    }
     layout = [f"--config.{field}={value}" for field, value in fields.items()]
-    return [f"--config={config}", f"--topology={topology}", *layout]
+    return [f"--config={case.config}", f"--topology={case.slice}", *layout]
 
 
 def plan(name: str) -> None:

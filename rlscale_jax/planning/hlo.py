@@ -93,16 +93,37 @@ def trips(parts: Computations, loop_steps: int) -> dict[str, float]:
 
 
 def _loop_length(line: str, parts: Computations, loop_steps: int) -> float:
-    """Trips of a loop: written down (CPU), or from a condition `counter < constant`, as of every scan (TPU)."""
+    """Trips of a loop: written down (CPU), or from a condition `counter < constant`, as of every scan (TPU).
+
+    A product that the compiler splits over a ring of devices, to overlap it with their exchange, takes two steps a trip.
+    """
     written = re.search(r'"known_trip_count":\{"n":"(\d+)"\}', line)
     if written:
         return float(written[1])
-    condition = re.search(r"condition=%?([\w.\-]+)", line)
-    lines = parts.get(condition[1], []) if condition else []
-    root = next((line for line in lines if "ROOT" in line), "")
-    limit = re.search(r"compare\(%?[\w.\-]+, %?([\w.\-]+)\), direction=LT", root)
-    constants = dict(re.findall(r"%?([\w.\-]+) = s32\[\]\S* constant\((\d+)\)", "\n".join(lines)))
-    return float(constants[limit[1]]) if limit and limit[1] in constants else float(loop_steps)
+    condition, body = (
+        {one.name: one for one in instructions(parts.get(name, []))}
+        for name in re.findall(r"(?:condition|body)=%?([\w.\-]+)", line)
+    )
+    root = next((one for one in condition.values() if one.is_root), None)
+    if root is None or root.operation != "compare" or "direction=LT" not in root.line:
+        return float(loop_steps)
+    counter, limit = (condition.get(name) for name in root.operands)
+    if counter is None or limit is None or limit.operation != "constant":
+        return float(loop_steps)
+    return float(math.ceil(int(limit.operands[0]) / _step(body, counter)))
+
+
+def _step(body: dict[str, Instruction], counter: Instruction) -> int:
+    """By how much a loop's body advances the counter that its condition reads."""
+    index = re.search(r"index=(\d+)", counter.line.partition("get-tuple-element(")[2])
+    root = next((one for one in body.values() if one.is_root), None)
+    if index is None or root is None or root.operation != "tuple":
+        return 1
+    advanced = body.get(root.operands[int(index[1])])
+    if advanced is None or advanced.operation != "add":
+        return 1
+    by = [int(body[name].operands[0]) for name in advanced.operands if body[name].operation == "constant"]
+    return by[0] if by else 1
 
 
 def array_bytes(dtype: str, sizes: str, layout: str) -> int:
