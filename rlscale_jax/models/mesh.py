@@ -129,6 +129,13 @@ def of(params: Any, *, to_sample: bool = False) -> contextlib.AbstractContextMan
     return jax.set_mesh(for_sampling(mesh) if to_sample else mesh)
 
 
+def trained_on(params: Any) -> Mesh | None:
+    """The mesh of a trainer's arrays, where its sampler has another; None where one is both's."""
+    place = getattr(jax.tree.leaves(params)[0], "sharding", None)
+    mesh = place.mesh if isinstance(place, NamedSharding) else None
+    return mesh if isinstance(mesh, Mesh) and INNER in mesh.axis_names else None
+
+
 def axes(mesh: Any, logical: str) -> tuple[str, ...]:
     """The axes of a mesh, abstract or of devices, that split a logical axis."""
     return tuple(axis for axis in TABLE[logical] if axis in mesh.axis_names)
@@ -149,17 +156,18 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, P(axes(mesh, "batch")))
 
 
-def constrain(x: jax.Array, *logical: str | None) -> jax.Array:
+def constrain(x: jax.Array, *logical: str | None, on: Mesh | None = None) -> jax.Array:
     """Inside a traced program: x laid out by the table. Without a mesh, or within `by_rows`, x itself.
 
     An axis named None is whole on every device; so is one whose size does not divide, except the batch, which is
-    then left to the compiler.
+    then left to the compiler. `on` is another mesh of the same devices than the one that the program runs under.
     """
-    mesh = jax.sharding.get_abstract_mesh()
+    mesh = jax.sharding.get_abstract_mesh() if on is None else on
     if not set(AXES) <= set(mesh.axis_names) or AxisType.Manual in mesh.axis_types:
         return x
     pairs = zip(x.shape, logical, strict=True)
-    return jax.lax.with_sharding_constraint(x, P(*(_entry(mesh, size, axis) for size, axis in pairs)))
+    spec = P(*(_entry(mesh, size, axis) for size, axis in pairs))
+    return jax.lax.with_sharding_constraint(x, spec if on is None else NamedSharding(on, spec))
 
 
 def by_rows(function: Callable, in_specs: Any, out_specs: Any) -> Callable:
@@ -187,7 +195,7 @@ def constrain_residual(x: jax.Array) -> jax.Array:
     return constrain_rows(x, None) if x.ndim < 3 else constrain_rows(x, "sequence", None)
 
 
-def _entry(mesh: jax.sharding.AbstractMesh, size: int, logical: str | None):
+def _entry(mesh: Any, size: int, logical: str | None):
     if logical is None:
         return None
     if size % ways(mesh, logical):

@@ -16,6 +16,11 @@ _KNOWN_XLA = jax.__version_info__[:2] == (0, 10)  # XLA refuses options that it 
 # that a prefill joins from tiles, say. Taking so much memory from the system each time costs a large program more.
 IN_ORDER = {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"} if _KNOWN_XLA else None
 
+# XLA for TPUs overlaps a product with the exchange of its operand, part by part, where that is large. Parts of an axis
+# that is summed over, as of weights split along the embedding, are added to the result in HBM: this traffic took
+# 14B's update on v6e:8x8 twice as long as it takes when weights are gathered first (docs/planning.md).
+WHOLE_PRODUCTS = {"xla_jf_spmd_threshold_for_windowed_einsum_mib": "1000000"} if _KNOWN_XLA else None
+
 
 def start() -> None:
     """Turns on the compilation cache (RLSCALE_CACHE_DIR, by default ~/.cache/rlscale_jax), joins a pod's hosts.
@@ -46,9 +51,15 @@ def cache_directory() -> pathlib.Path | None:
     return None if place == "off" else pathlib.Path(place)
 
 
-def compiler_options(num_bytes: int) -> dict[str, str] | None:
-    """For `jax.jit`, of a program that goes through weights of that size; None where XLA's own choices are best."""
-    return IN_ORDER if jax.default_backend() == "cpu" and num_bytes > CPU_CACHE_BYTES else None
+def compiler_options(num_bytes: int, *, platform: str = "") -> dict[str, str] | None:
+    """For `jax.jit`, of training's programs that go through weights of that size; None: XLA's own choices are best.
+
+    `platform` is what is compiled for, by default the backend in use.
+    """
+    platform = platform or jax.default_backend()
+    if platform == "tpu":
+        return WHOLE_PRODUCTS
+    return IN_ORDER if platform == "cpu" and num_bytes > CPU_CACHE_BYTES else None
 
 
 def _compilation_cache() -> None:

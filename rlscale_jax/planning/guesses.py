@@ -19,7 +19,8 @@ from rlscale_jax.planning.compilation import Compiled, Memory
 from rlscale_jax.planning.programs import Layout, Program
 from rlscale_jax.sampler.engine import SEGMENT_STEPS
 
-_PASSES = {"logprobs": 1, "accumulate": 3, "step": 3}  # over the weights: forward; forward, recomputed, backward
+_PASSES = {"logprobs": 1, "accumulate": 3, "step": 3}  # over the tokens: forward; forward, recomputed, backward
+_GATHERS = {"logprobs": 1, "accumulate": 4, "step": 4}  # of the weights; their gradient's sum is float32 and counts two
 
 
 def compiler(experiment: Experiment, architecture: Architecture, layout: Layout) -> Callable[[Program], Compiled]:
@@ -103,16 +104,17 @@ def _traffic(name: str, experiment: Experiment, architecture: Architecture, layo
     tensor, fsdp = mesh.shape["tensor"], ways(mesh, "embed")
     compute = np.dtype(experiment.model.compute_dtype).itemsize
     if name in _PASSES:
-        exchanged = 4 * a.num_layers * _tokens(experiment, layout) * a.hidden_size * compute * (tensor > 1)
-        weights = a.num_params * compute / tensor * (fsdp > 1)
+        # two gathers of a layer's tokens and two sums, which the compiler makes whole
+        exchanged = 6 * a.num_layers * _tokens(experiment, layout) * a.hidden_size * compute * (1 - 1 / tensor)
+        weights = _GATHERS[name] * a.num_params * compute / tensor * (1 - 1 / fsdp)
     elif name == "segment":
         rows = layout.wave_sequences / ways(mesh, "batch")
-        exchanged = SEGMENT_STEPS * 4 * a.num_layers * rows * a.hidden_size * compute * (tensor > 1)
+        exchanged = SEGMENT_STEPS * 4 * a.num_layers * rows * a.hidden_size * compute * (1 - 1 / tensor)
         weights = 0.0
     else:
         return ()
     passes = _PASSES.get(name, 1)
     return (
-        Traffic(kind="all-gather", axes="fsdp", group=fsdp, count=passes, bytes_sent=passes * weights),
+        Traffic(kind="all-gather", axes="fsdp", group=fsdp, count=passes, bytes_sent=weights),
         Traffic(kind="all-gather", axes="tensor", group=tensor, count=passes, bytes_sent=passes * exchanged),
     )

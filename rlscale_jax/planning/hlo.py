@@ -95,7 +95,7 @@ def trips(parts: Computations, loop_steps: int) -> dict[str, float]:
 def _loop_length(line: str, parts: Computations, loop_steps: int) -> float:
     """Trips of a loop: written down (CPU), or from a condition `counter < constant`, as of every scan (TPU).
 
-    A product that the compiler splits over a ring of devices, to overlap it with their exchange, takes two steps a trip.
+    A product that the compiler splits over a ring of devices, to overlap it with their exchange, does two steps a trip.
     """
     written = re.search(r'"known_trip_count":\{"n":"(\d+)"\}', line)
     if written:

@@ -23,7 +23,8 @@ def fingerprint(program: Program, text: str) -> str:
     devices = [(d.id, d.platform, d.device_kind, getattr(d, "coords", None)) for d in program.mesh.devices.flat]
     versions = [jax.__version__, *(found.version for found in importlib.metadata.distributions(name="libtpu"))]
     mesh = (program.mesh.axis_names, program.mesh.devices.shape)
-    known = repr((text, devices, versions, mesh, os.environ.get("XLA_FLAGS", "")))
+    options = (program.options,) if program.options else ()
+    known = repr((text, devices, versions, mesh, os.environ.get("XLA_FLAGS", ""), *options))
     return hashlib.sha256(known.encode()).hexdigest()[:32]
 
 

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from rlscale_jax.experiment.config import Experiment
-from rlscale_jax.models import Architecture, splash
+from rlscale_jax.models import Architecture, runtime, splash
 from rlscale_jax.models.mesh import for_sampling, make_mesh, ways
 from rlscale_jax.planning import shapes
 from rlscale_jax.sampler import engine, schedule
@@ -35,6 +35,7 @@ class Program:
     mesh: Mesh
     runs: float  # per iteration
     loop_steps: int = 1  # of a while loop whose length the compiler does not know
+    options: dict[str, str] | None = None  # the compiler's, that `function` has with it
     named: dict[str, int] = dataclasses.field(default_factory=dict)  # arguments
     held: dict[str, int] = dataclasses.field(default_factory=dict)
 
@@ -99,7 +100,11 @@ def training(experiment: Experiment, architecture: Architecture, plan: Layout) -
     grpo, mesh = experiment.grpo, plan.mesh
     attend: dict[str, Any] = {"shared_prefix_attend": splash.shared_prefix_attend} if _is_tpu(mesh) else {}
     compute = jnp.dtype(experiment.model.compute_dtype)
-    built = update.build(architecture, grpo, experiment.optimizer, compute_dtype=compute, **attend)
+    size = architecture.num_params * compute.itemsize
+    options = runtime.compiler_options(size, platform=mesh.devices.flat[0].platform)
+    built = update.build(
+        *(architecture, grpo, experiment.optimizer), compute_dtype=compute, compiler_options=options, **attend
+    )
     master = shapes.params(architecture, mesh, jnp.dtype(experiment.model.param_dtype))
     state = shapes.opt_state(built, master, mesh)
     has_old, has_ref = grpo.num_minibatches > 1, grpo.kl_coef > 0
@@ -116,19 +121,29 @@ def training(experiment: Experiment, architecture: Architecture, plan: Layout) -
     scored = of(
         name="logprobs",
         function=built.logprobs,
+        options=options,
         args=(master, batch(old=False, ref=False)),
         runs=micros * (has_old + has_ref),
         named=weights,
         held=beside,
     )
     if micros == grpo.num_minibatches:
-        step = of(name="step", function=built.step, args=(state, full), runs=micros, named=all_state, held=reference)
+        step = of(
+            name="step",
+            function=built.step,
+            options=options,
+            args=(state, full),
+            runs=micros,
+            named=all_state,
+            held=reference,
+        )
         return [scored, step]
     sums = shapes.replicated(jax.eval_shape(built.start, shapes.bare(master))["sums"], mesh)
     gradient = {"gradient": master, "sums": sums}
     accumulate = of(
         name="accumulate",
         function=built.accumulate,
+        options=options,
         args=(master, gradient, full),
         runs=micros,
         named=weights | gradients,
@@ -230,7 +245,9 @@ def resharding(experiment: Experiment, architecture: Architecture, plan: Layout)
     weights = {"weights": held.pop("weights")}
     ends = {name: part for name, part in master.items() if name != "layers"}
     index = shapes.replicated(jax.ShapeDtypeStruct((), jnp.int32), plan.sampler_mesh)
-    of = functools.partial(Program, mesh=plan.sampler_mesh, static={"dtype": compute}, named=weights)
+    trained_on = plan.mesh if plan.mesh != plan.sampler_mesh else None
+    static = {"dtype": compute, "trained_on": trained_on}
+    of = functools.partial(Program, mesh=plan.sampler_mesh, static=static, named=weights)
     return [
         of(
             name="reshard",

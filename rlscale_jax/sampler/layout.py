@@ -27,5 +27,6 @@ def lay_out(model: Model, dtype=None, *, rows: int = 0) -> Model:
     large = model.architecture.num_params * dtype.itemsize > runtime.CPU_CACHE_BYTES
     cut = on_cpu and large and 0 < rows <= FEW_ROWS
     with mesh.of(model.params, to_sample=True):
-        params = programs.lay_out(model.params, dtype=dtype, own_head=on_cpu, cut=cut)
+        trained_on = mesh.trained_on(model.params)
+        params = programs.lay_out(model.params, dtype=dtype, own_head=on_cpu, cut=cut, trained_on=trained_on)
     return Model(model.architecture, params)

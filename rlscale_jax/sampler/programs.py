@@ -46,45 +46,59 @@ class Written(NamedTuple):
     num_steps: jax.Array  # [B] int32
 
 
-def lay_out(params: decoder.Params, *, dtype: jnp.dtype, own_head: bool = False, cut: bool = False) -> decoder.Params:
+def lay_out(
+    params: decoder.Params,
+    *,
+    dtype: jnp.dtype,
+    own_head: bool = False,
+    cut: bool = False,
+    trained_on: jax.sharding.Mesh | None = None,
+) -> decoder.Params:
     """Parameters for decoding: cast, one dict a layer, whole along `embed` (a step cannot wait for weights of other
     devices) and split over `tensor`. Once per policy version.
 
     Stacked layers are moved one by one: in one program all would be gathered before the first is in its place, which
     takes the weights' memory twice. `own_head` gives a tied model its output matrix [D V] beside the embedding table,
-    `cut` lays kernels out in tiles: both for CPUs, whose products want columns side by side.
+    `cut` lays kernels out in tiles: both for CPUs, whose products want columns side by side. `trained_on` is the mesh
+    that the parameters lie on where it is not the one that this runs under.
     """
+    how = {"dtype": dtype, "cut": cut, "trained_on": trained_on}
     layers = params["layers"]
     if not isinstance(layers, list):
         num_layers = layers["attn_norm"]["scale"].shape[0]
-        layers = [lay_out_layer(layers, np.int32(index), dtype=dtype, cut=cut) for index in range(num_layers)]
+        layers = [lay_out_layer(layers, np.int32(index), **how) for index in range(num_layers)]
     else:
-        layers = lay_out_arrays(layers, dtype=dtype, cut=cut)
+        layers = lay_out_arrays(layers, **how)
     rest = {name: part for name, part in params.items() if name != "layers"}
-    return {**lay_out_arrays(rest, dtype=dtype, own_head=own_head, cut=cut), "layers": layers}
+    return {**lay_out_arrays(rest, own_head=own_head, **how), "layers": layers}
 
 
-@functools.partial(jax.jit, static_argnames=("dtype", "cut"))
-def lay_out_layer(layers: decoder.Params, index: Values, *, dtype: jnp.dtype, cut: bool = False) -> decoder.Params:
+@functools.partial(jax.jit, static_argnames=("dtype", "cut", "trained_on"))
+def lay_out_layer(
+    layers: decoder.Params, index: Values, *, dtype, cut: bool = False, trained_on=None
+) -> decoder.Params:
     """One layer of stacked ones, in its own place."""
-    return _placed(jax.tree.map(lambda a: a[index], layers), dtype, cut)
+    return _placed(jax.tree.map(lambda a: a[index], layers), dtype, cut, trained_on)
 
 
-@functools.partial(jax.jit, static_argnames=("dtype", "own_head", "cut"))
-def lay_out_arrays(params: Any, *, dtype: jnp.dtype, own_head: bool = False, cut: bool = False) -> Any:
+@functools.partial(jax.jit, static_argnames=("dtype", "own_head", "cut", "trained_on"))
+def lay_out_arrays(params: Any, *, dtype, own_head: bool = False, cut: bool = False, trained_on=None) -> Any:
     """Parameters that are not stacked: embedding, last norm, LM head, or a list of layers."""
     if own_head and "lm_head" not in params:
         params = params | {"lm_head": {"kernel": params["embed"]["embedding"].T}}
-    return _placed(params, dtype, cut)
+    return _placed(params, dtype, cut, trained_on)
 
 
-def _placed(params: Any, dtype: jnp.dtype, cut: bool) -> Any:
+def _placed(params: Any, dtype: jnp.dtype, cut: bool, trained_on: jax.sharding.Mesh | None) -> Any:
     def place(path, array):
         name = "/".join(key.key for key in path[-2:])
         axes = [None if axis == "embed" else axis for axis in sharding.PARAM_AXES[name]]
+        array = array.astype(dtype)
+        if trained_on is not None:  # gathered along `embed` first: the compiler would gather all of it everywhere
+            array = mesh.constrain(array, *axes, on=trained_on)
         if cut and name.endswith("/kernel"):
-            return mesh.constrain(tiles.cut(array.astype(dtype)), axes[1], axes[0], None)
-        return mesh.constrain(array.astype(dtype), *axes)
+            return mesh.constrain(tiles.cut(array), axes[1], axes[0], None)
+        return mesh.constrain(array, *axes)
 
     return jax.tree.map_with_path(place, params)
 

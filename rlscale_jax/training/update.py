@@ -80,7 +80,7 @@ def build(
 ) -> Programs:
     """The programs of a run; nothing is compiled before its first call.
     `shared_prefix_attend` is the attention of a group's row; on TPUs `models.splash` has a kernel for it.
-    `compiler_options` go with the programs that pass through the model (`models.runtime` has some for CPUs).
+    `compiler_options` go with the programs that pass through the model (see `models.runtime`).
     """
     jit = functools.partial(jax.jit, compiler_options=compiler_options)
     apply = functools.partial(_apply, config, optimizer_config)
