@@ -69,7 +69,9 @@ class Update:
         model = random_model(work.shape)
         self.config = grpo_config(work)
         self.architecture, dtype = model.architecture, jnp.dtype(work.dtype)
-        options = runtime.compiler_options(self.architecture.num_params * dtype.itemsize)
+        options = runtime.compiler_options(
+            self.architecture.num_params * dtype.itemsize, platform=jax.default_backend()
+        )
         self.programs = update.build(
             *(self.architecture, self.config, OptimizerConfig()), compute_dtype=dtype, compiler_options=options
         )

@@ -51,12 +51,8 @@ def cache_directory() -> pathlib.Path | None:
     return None if place == "off" else pathlib.Path(place)
 
 
-def compiler_options(num_bytes: int, *, platform: str = "") -> dict[str, str] | None:
-    """For `jax.jit`, of training's programs that go through weights of that size; None: XLA's own choices are best.
-
-    `platform` is what is compiled for, by default the backend in use.
-    """
-    platform = platform or jax.default_backend()
+def compiler_options(num_bytes: int, *, platform: str) -> dict[str, str] | None:
+    """For `jax.jit`, of training's programs that go through weights of that size; None: XLA's own choices are best."""
     if platform == "tpu":
         return WHOLE_PRODUCTS
     return IN_ORDER if platform == "cpu" and num_bytes > CPU_CACHE_BYTES else None

@@ -76,12 +76,12 @@ def _kernel(equation: Any) -> float:
 
 
 def closed_form(
-    experiment: Experiment, architecture: Architecture, *, num_rows: int, num_samples: int, remat: bool = True
+    experiment: Experiment, architecture: Architecture, *, num_rows: int, num_samples: int
 ) -> dict[str, float]:
     """FLOPs of the training programs on full rows of one prompt and `num_samples` completions, by the architecture.
 
-    Full remat repeats a block's forward except its last product (nothing needs its result). The splash kernel's
-    backward pass makes 3.5 times the products of its forward one, since two kernels repeat the scores.
+    Remat "full" repeats a block's forward except its last product (nothing needs its result), "dots" its attention.
+    The splash kernel's backward pass makes 3.5 times the products of its forward one, since two kernels repeat scores.
     """
     cost = ForwardCost.of(architecture)
     prompts = np.full(num_rows, float(experiment.data.max_prompt_tokens))
@@ -92,6 +92,5 @@ def closed_form(
     matrices, attention = tokens * cost.per_token, pairs * cost.per_pair
     last = 2.0 * architecture.num_layers * architecture.hidden_size * architecture.intermediate_size * tokens
     update = 3 * matrices + 4.5 * attention + 3 * logits
-    if remat:
-        update += matrices - last + attention
+    update += {"full": matrices - last + attention, "dots": attention, "none": 0.0}[experiment.grpo.remat]
     return {"logprobs": matrices + attention + logits, "accumulate": update, "step": update}

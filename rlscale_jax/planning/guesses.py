@@ -26,8 +26,7 @@ _GATHERS = {"logprobs": 1, "accumulate": 4, "step": 4}  # of the weights; their 
 def compiler(experiment: Experiment, architecture: Architecture, layout: Layout) -> Callable[[Program], Compiled]:
     """A stand-in for `compilation.compile_program`."""
     rows, samples = shapes.group_rows(experiment, layout.mesh, programs.micro_prompts(experiment))
-    remat = experiment.grpo.remat == "full"
-    counts = flops.closed_form(experiment, architecture, num_rows=rows, num_samples=samples, remat=remat)
+    counts = flops.closed_form(experiment, architecture, num_rows=rows, num_samples=samples)
     counts |= _sampling_flops(experiment, architecture, layout)
 
     def guess(program: Program) -> Compiled:

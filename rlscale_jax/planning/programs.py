@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from rlscale_jax.experiment.config import Experiment
-from rlscale_jax.models import Architecture, runtime, splash
+from rlscale_jax.models import Architecture
 from rlscale_jax.models.mesh import for_sampling, make_mesh, ways
 from rlscale_jax.planning import shapes
 from rlscale_jax.sampler import engine, schedule
@@ -98,13 +98,7 @@ def micro_prompts(experiment: Experiment) -> int:
 def training(experiment: Experiment, architecture: Architecture, plan: Layout) -> list[Program]:
     """Log-probability passes (old and reference) and updates, at full width."""
     grpo, mesh = experiment.grpo, plan.mesh
-    attend: dict[str, Any] = {"shared_prefix_attend": splash.shared_prefix_attend} if _is_tpu(mesh) else {}
-    compute = jnp.dtype(experiment.model.compute_dtype)
-    size = architecture.num_params * compute.itemsize
-    options = runtime.compiler_options(size, platform=mesh.devices.flat[0].platform)
-    built = update.build(
-        *(architecture, grpo, experiment.optimizer), compute_dtype=compute, compiler_options=options, **attend
-    )
+    built = update.build_for(architecture, experiment, platform=mesh.devices.flat[0].platform)
     master = shapes.params(architecture, mesh, jnp.dtype(experiment.model.param_dtype))
     state = shapes.opt_state(built, master, mesh)
     has_old, has_ref = grpo.num_minibatches > 1, grpo.kl_coef > 0
@@ -118,32 +112,23 @@ def training(experiment: Experiment, architecture: Architecture, plan: Layout) -
     all_state = weights | {"optimiser": resident_bytes["optimiser"]}
     gradients = {"gradient": resident_bytes["weights"]}
     of = functools.partial(Program, mesh=mesh)
-    scored = of(
+    model = functools.partial(of, options=built.compiler_options)
+    scored = model(
         name="logprobs",
         function=built.logprobs,
-        options=options,
         args=(master, batch(old=False, ref=False)),
         runs=micros * (has_old + has_ref),
         named=weights,
         held=beside,
     )
     if micros == grpo.num_minibatches:
-        step = of(
-            name="step",
-            function=built.step,
-            options=options,
-            args=(state, full),
-            runs=micros,
-            named=all_state,
-            held=reference,
-        )
+        step = model(name="step", function=built.step, args=(state, full), runs=micros, named=all_state, held=reference)
         return [scored, step]
     sums = shapes.replicated(jax.eval_shape(built.start, shapes.bare(master))["sums"], mesh)
     gradient = {"gradient": master, "sums": sums}
-    accumulate = of(
+    accumulate = model(
         name="accumulate",
         function=built.accumulate,
-        options=options,
         args=(master, gradient, full),
         runs=micros,
         named=weights | gradients,
@@ -264,7 +249,3 @@ def resharding(experiment: Experiment, architecture: Architecture, plan: Layout)
             held=held | {"sampler weights": shapes.device_bytes(target["layers"])},
         ),
     ]
-
-
-def _is_tpu(mesh: Mesh) -> bool:
-    return mesh.devices.flat[0].platform == "tpu"

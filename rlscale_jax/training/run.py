@@ -18,7 +18,7 @@ from rlscale_jax.data.problems import Problem
 from rlscale_jax.data.stream import ProblemStream
 from rlscale_jax.evaluation import scoring
 from rlscale_jax.experiment.config import Experiment
-from rlscale_jax.models import Architecture, Model, decoder, hosts, runtime, splash
+from rlscale_jax.models import Architecture, Model, decoder, hosts
 from rlscale_jax.models import devices as devices_at_hand
 from rlscale_jax.models.fingerprint import fingerprint
 from rlscale_jax.models.mesh import make_mesh
@@ -211,7 +211,7 @@ def opened(
             stream=stream,
             suites=suites,
             pool=pool,
-            programs=_programs(model.architecture, experiment),
+            programs=update.build_for(model.architecture, experiment, platform=jax.default_backend()),
             mesh=mesh,
             dump_path=directory / "nonfinite_batch.npz",
             peak_flops=peak,
@@ -223,15 +223,6 @@ def _once_then(first: decoder.Params, load: Callable[[], decoder.Params]) -> Cal
     """Hands out what is loaded already, to be donated, and after that loads anew."""
     waiting = [first]
     return lambda: waiting.pop() if waiting else load()
-
-
-def _programs(architecture: Architecture, experiment: Experiment) -> update.Programs:
-    kernel = {"shared_prefix_attend": splash.shared_prefix_attend} if jax.default_backend() == "tpu" else {}
-    dtype = jnp.dtype(experiment.model.compute_dtype)
-    options = runtime.compiler_options(architecture.num_params * dtype.itemsize)
-    return update.build(
-        *(architecture, experiment.grpo, experiment.optimizer), compute_dtype=dtype, compiler_options=options, **kernel
-    )
 
 
 def _reference(model: Model, experiment: Experiment) -> decoder.Params | None:

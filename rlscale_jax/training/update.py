@@ -16,10 +16,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from rlscale_jax.experiment.config import GrpoConfig, OptimizerConfig
+from rlscale_jax.experiment.config import Experiment, GrpoConfig, OptimizerConfig
 from rlscale_jax.grpo import logprobs as scoring
 from rlscale_jax.grpo import loss
-from rlscale_jax.models import Architecture, attention, decoder
+from rlscale_jax.models import Architecture, attention, decoder, runtime, splash
 from rlscale_jax.models.layers import Attend
 from rlscale_jax.models.mesh import constrain_rows, ways
 from rlscale_jax.training import optimizer
@@ -46,6 +46,7 @@ class Programs:
     start: Callable[..., Accumulated]
     accumulate: Callable[..., Accumulated]
     apply: Callable[..., tuple[State, dict[str, jax.Array]]]
+    compiler_options: dict[str, str] | None  # of logprobs, step and accumulate
 
     def update(self, state: State, micro_batches: Sequence[RolloutBatch]) -> tuple[State, dict[str, jax.Array]]:
         """One update on a mini-batch given in micro-batches; metrics stay on the device."""
@@ -123,7 +124,17 @@ def build(
         start=jax.jit(_zeros),
         accumulate=jit(accumulate, donate_argnums=1),
         apply=jax.jit(apply, donate_argnums=0),
+        compiler_options=compiler_options,
     )
+
+
+def build_for(architecture: Architecture, experiment: Experiment, *, platform: str) -> Programs:
+    """`build` as a run has it on a platform ("cpu", "gpu", "tpu"): with its attention and its compiler's options."""
+    dtype = jnp.dtype(experiment.model.compute_dtype)
+    kernel: dict[str, Any] = {"shared_prefix_attend": splash.shared_prefix_attend} if platform == "tpu" else {}
+    options = runtime.compiler_options(architecture.num_params * dtype.itemsize, platform=platform)
+    parts = (architecture, experiment.grpo, experiment.optimizer)
+    return build(*parts, compute_dtype=dtype, compiler_options=options, **kernel)
 
 
 def _head_and_chunks(config: GrpoConfig, params: Any) -> tuple[jax.Array, dict[str, Any]]:
