@@ -15,11 +15,15 @@ from rlscale_jax.models.mesh import ways
 @jax.custom_vjp
 def dense(x: Float[Array, "*rows D"], kernel: Float[Array, "D F"]) -> Float[Array, "*rows F"]:
     """x @ kernel in x's dtype; the kernel's gradient is summed over rows in the kernel's own dtype."""
+    return _product(x, kernel)
+
+
+def _product(x, kernel):
     return jnp.matmul(x, kernel.astype(x.dtype), precision=_precision(x))
 
 
 def _dense_forward(x, kernel):
-    return dense(x, kernel), (x, kernel)
+    return _product(x, kernel), (x, kernel)  # not `dense`, in which a remat policy could not see the product
 
 
 def _dense_backward(saved, y_grad):

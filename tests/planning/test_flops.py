@@ -64,8 +64,8 @@ def test_a_kernel_without_a_formula_is_refused():
 
 
 @pytest.mark.parametrize("tensor", [1, 2])
-@pytest.mark.parametrize("heads", [(4, 2), (4, 1)])
-def test_update_programs_equal_the_closed_form(tensor, heads):
+@pytest.mark.parametrize(("heads", "remat"), [((4, 2), "full"), ((4, 1), "full"), ((4, 2), "dots")])
+def test_update_programs_equal_the_closed_form(tensor, heads, remat):
     architecture = from_hf_config(
         {
             "model_type": "qwen2",
@@ -77,7 +77,7 @@ def test_update_programs_equal_the_closed_form(tensor, heads):
             "intermediate_size": 384,
         }
     )
-    experiment = Experiment(grpo=GrpoConfig(group_size=4, prompts_per_step=8, num_minibatches=2))
+    experiment = Experiment(grpo=GrpoConfig(group_size=4, prompts_per_step=8, num_minibatches=2, remat=remat))
     experiment.data.max_prompt_tokens, experiment.sampling.max_new_tokens = 128, 256
     mesh = make_mesh(MeshConfig(tensor=tensor), jax.devices()[:4])
     built = update.build(
