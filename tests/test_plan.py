@@ -88,6 +88,9 @@ def test_programs_of_published_sizes_take_no_more_than_a_prototype_s(args, updat
     numbers = json.loads((tmp_path / "p.json").read_text())
     moments = {moment["name"]: moment for moment in numbers["moments"]}
     assert moments["accumulate"]["total_bytes"] <= update_gib * 2**30
+    for name in ("logprobs", "accumulate"):  # weights are gathered before a product, not part by part
+        kinds = {one["kind"] for one in moments[name]["collectives"] if one["bytes_sent"] > 1e9}
+        assert "all-gather" in kinds and "collective-permute" not in kinds
     beside = sum(moments["segment"]["bytes"][name] for name in TRAINER)
     assert moments["segment"]["total_bytes"] - beside <= rollout_gib * 2**30
 

@@ -1,8 +1,10 @@
-"""The compilation cache of a command, in processes of their own."""
+"""The compilation cache of a command, in processes of their own; options of the compiler."""
 
 import os
 import subprocess
 import sys
+
+from rlscale_jax.models import runtime
 
 PROGRAM = """
 import os, sys
@@ -29,3 +31,12 @@ def test_programs_divided_among_other_numbers_of_threads_are_kept_apart(tmp_path
     assert len(alone) == 1
     num_cores = min(2, len(os.sched_getaffinity(0)))
     assert len(kept_after(num_cores) - alone) == num_cores - 1
+
+
+def test_compiler_options_are_those_of_the_platform():
+    """XLA refuses the options of another; for GPUs there are none."""
+    small, large = runtime.CPU_CACHE_BYTES, runtime.CPU_CACHE_BYTES + 1
+    assert runtime.compiler_options(large, platform="cpu") == runtime.IN_ORDER
+    assert runtime.compiler_options(small, platform="cpu") is None
+    assert runtime.compiler_options(small, platform="tpu") == runtime.WHOLE_PRODUCTS
+    assert runtime.compiler_options(large, platform="gpu") is None

@@ -57,6 +57,39 @@ def test_loops_channels_and_groups_of_a_tpu_s_text():
     assert found["collective-permute", "tensor"].bytes_sent == 128
 
 
+RING_TEXT = """\
+%cond_ag (wide: (f32[8,8], u32[], s32[])) -> pred[] {
+  %constant.5 = u32[]{:T(128)} constant(7), metadata={op_name="dot"}
+  %wide = (f32[8,8]{1,0}, u32[]{:T(128)}, /*index=2*/s32[]{:T(128)}) parameter(0)
+  %steps = u32[]{:T(128)} get-tuple-element(%wide), index=1
+  ROOT %compare = pred[]{:T(512)} compare(%steps, %constant.5), direction=LT, metadata={op_name="dot"}
+}
+
+%body_ag (wide.1: (f32[8,8], u32[], s32[])) -> (f32[8,8], u32[], s32[]) {
+  %constant.6 = u32[]{:T(128)} constant(2)
+  %wide.1 = (f32[8,8]{1,0}, u32[]{:T(128)}, /*index=2*/s32[]{:T(128)}) parameter(0)
+  %part = f32[8,8]{1,0} get-tuple-element(%wide.1), index=0
+  %steps.1 = u32[]{:T(128)} get-tuple-element(%wide.1), index=1
+  %other = s32[]{:T(128)} get-tuple-element(%wide.1), index=2
+  %sent = f32[8,8]{1,0} collective-permute(%part), channel_id=3, source_target_pairs={{0,2},{2,4},{4,6},{6,0}}
+  %advanced = u32[]{:T(128)} add(%steps.1, %constant.6), metadata={op_name="dot"}
+  ROOT %next = (f32[8,8]{1,0}, u32[]{:T(128)}, /*index=2*/s32[]{:T(128)}) tuple(%sent, %advanced, %other)
+}
+
+ENTRY %main (p: f32[8,8]) -> f32[8,8] {
+  %while.1 = (f32[8,8]{1,0}, u32[]{:T(128)}, s32[]{:T(128)}) while(%init), condition=%cond_ag, body=%body_ag
+}
+"""
+
+
+def test_a_product_split_over_a_ring_sends_at_every_step():
+    """Its counter has no sign and takes two steps a trip: 0, 2, 4, 6 are below 7."""
+    (sent,) = collectives.read(RING_TEXT, MESH)
+    assert (sent.kind, sent.axes, sent.count, sent.bytes_sent) == ("collective-permute", "fsdp", 4, 4 * 8 * 8 * 4)
+    other = RING_TEXT.replace("direction=LT", "direction=NE")
+    assert collectives.read(other, MESH, loop_steps=9)[0].count == 9
+
+
 def compiled(function, spec, out):
     array = jax.ShapeDtypeStruct((64, 64), jnp.float32, sharding=NamedSharding(MESH, spec))
     lowered = jax.jit(function, out_shardings=NamedSharding(MESH, out)).lower(array)

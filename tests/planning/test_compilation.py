@@ -34,6 +34,8 @@ def test_an_unchanged_program_is_not_compiled_again(tmp_path, monkeypatch):
     assert compilation.compile_program(program(2.0)) == first
     with pytest.raises(AssertionError, match="compiled again"):
         compilation.compile_program(program(3.0))
+    with pytest.raises(AssertionError, match="compiled again"):
+        compilation.compile_program(dataclasses.replace(program(2.0), options={"xla_of_another": "choice"}))
     monkeypatch.setenv("RLSCALE_CACHE_DIR", "off")
     with pytest.raises(AssertionError, match="compiled again"):
         compilation.compile_program(program(2.0))
