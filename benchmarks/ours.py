@@ -82,6 +82,8 @@ class Update:
         self.reference = jax.tree.map(jnp.copy, params) if work.with_rollout else None
         with self._on_mesh():
             self.state = self.programs.init_state(params)
+        if self.config.remat == "none":
+            runtime.keep_freed_memory(self.architecture.num_params * dtype.itemsize)
         self.rng = np.random.default_rng(0)
 
     def __call__(self) -> None:

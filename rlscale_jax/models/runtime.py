@@ -1,7 +1,11 @@
 """Sets up the JAX runtime of a command: the compilation cache, the hosts of a pod."""
 
+import ctypes
+import importlib.metadata
+import importlib.util
 import os
 import pathlib
+import platform as system
 from typing import Any
 
 import jax
@@ -11,6 +15,8 @@ JOINING = tuple(f"RLSCALE_{name}" for name in ("COORDINATOR", "NUM_PROCESSES", "
 _HEARTBEAT_SECS = 20  # a host that is silent for so long is dead, and the others end with an error
 _SHUTDOWN_SECS = 20  # for the others to end as well
 CPU_CACHE_BYTES = 2**25
+_TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8  # glibc's numbers for mallopt
+_has_one_arena = False
 _KNOWN_XLA = jax.__version_info__[:2] == (0, 10)  # XLA refuses options that it does not know
 # XLA's CPU scheduler starts all that may run side by side, and so keeps more arrays alive: the kernels of all layers
 # that a prefill joins from tiles, say. Taking so much memory from the system each time costs a large program more.
@@ -31,6 +37,7 @@ def start() -> None:
     logging.set_verbosity(logging.WARNING)  # Orbax tells every save at INFO
     _compilation_cache()
     _cpu_kernels()
+    _one_arena()
     coordinator = os.environ.get("RLSCALE_COORDINATOR")
     if coordinator:
         if jax.config.values["jax_platforms"] == "cpu":
@@ -56,6 +63,27 @@ def compiler_options(num_bytes: int, *, platform: str) -> dict[str, str] | None:
     if platform == "tpu":
         return WHOLE_PRODUCTS
     return IN_ORDER if platform == "cpu" and num_bytes > CPU_CACHE_BYTES else None
+
+
+def keep_freed_memory(num_bytes: int) -> None:
+    """From here on freed memory stays with the process, if its one device is a CPU and weights are as large as that.
+
+    A program's temporaries are one allocation a call. glibc maps such large ones anew every time, and the system
+    clears them page by page: a seventh of the time of a large model's update. Call it once what lives long (weights,
+    moments) is in place, which then leaves no holes between temporaries. It costs memory, a quarter with remat.
+    """
+    if _has_one_arena and jax.device_count() == 1 and num_bytes > CPU_CACHE_BYTES:
+        ctypes.CDLL(None).mallopt(_MMAP_MAX, 0)
+        ctypes.CDLL(None).mallopt(_TRIM_THRESHOLD, -1)
+
+
+def _one_arena() -> None:
+    """What `keep_freed_memory` needs: threads with arenas of their own map what is large. Before they have them."""
+    global _has_one_arena
+    has_accelerator = importlib.util.find_spec("libtpu") or importlib.metadata.entry_points(group="jax_plugins")
+    if not has_accelerator and system.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).mallopt(_ARENA_MAX, 1)
+        _has_one_arena = True
 
 
 def _compilation_cache() -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import jax
 
 from rlscale_jax.experiment.config import Experiment, to_dict
-from rlscale_jax.models import Model, hosts
+from rlscale_jax.models import Model, hosts, runtime
 from rlscale_jax.models.fingerprint import fingerprint
 from rlscale_jax.training import checkpoints, metrics, run, tracking
 from rlscale_jax.training.metrics import Counters
@@ -74,6 +74,8 @@ def _train(parts: run.Run, rundir: RunDir, stops: Stops, profile: Collection[int
     num_steps = parts.experiment.num_steps
     with contextlib.closing(checkpoints.RunCheckpoints(rundir.checkpoints, parts.experiment.checkpoint)) as saves:
         now = _restore(parts, saves)
+        if parts.experiment.grpo.remat == "none":  # memory for time
+            runtime.keep_freed_memory(parts.num_bytes)
         log = RunLog(parts.experiment, rundir, after=now.step, pending=now.row is not None)
         with contextlib.closing(log):
             try:

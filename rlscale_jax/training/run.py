@@ -53,6 +53,11 @@ class Run:
     point: Callable[[], None]  # called where the run may be left; raises if it shall be
     watch: Stopwatch = field(default_factory=Stopwatch)
 
+    @property
+    def num_bytes(self) -> int:
+        """Of the weights that are trained, on all devices together."""
+        return self.architecture.num_params * jnp.dtype(self.experiment.model.param_dtype).itemsize
+
     def initial_state(self) -> dict[str, Any]:
         """The initial model with an optimiser's state at zero."""
         return self.programs.init_state(self.load_initial())

@@ -1,8 +1,12 @@
 """The compilation cache of a command, in processes of their own; options of the compiler."""
 
+import importlib.util
 import os
+import platform
 import subprocess
 import sys
+
+import pytest
 
 from rlscale_jax.models import runtime
 
@@ -31,6 +35,36 @@ def test_programs_divided_among_other_numbers_of_threads_are_kept_apart(tmp_path
     assert len(alone) == 1
     num_cores = min(2, len(os.sched_getaffinity(0)))
     assert len(kept_after(num_cores) - alone) == num_cores - 1
+
+
+FAULTS = """
+import resource, sys
+import jax
+from rlscale_jax.models import runtime
+runtime.start()
+runtime.keep_freed_memory(int(sys.argv[1]))
+of = jax.jit(lambda x: jax.lax.sort(x * 2)[::1000].sum() + jax.lax.sort(x + 1)[::1000].sum())  # 64 MB of temporaries
+x = jax.numpy.arange(8_000_000.0)
+of(x).block_until_ready()
+begin = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(3):
+    of(x).block_until_ready()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - begin)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library's malloc")
+@pytest.mark.skipif(importlib.util.find_spec("libtpu") is not None, reason="a process that may have a TPU keeps none")
+def test_one_cpu_with_a_large_model_takes_no_pages_anew():
+    def faults(num_bytes: int, num_devices: int) -> int:
+        flags = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={num_devices}", "RLSCALE_CACHE_DIR": "off"}
+        command = [sys.executable, "-c", FAULTS, str(num_bytes)]
+        return int(subprocess.run(command, env=os.environ | flags, check=True, stdout=subprocess.PIPE).stdout)
+
+    anew = faults(2**20, 1)
+    assert anew > 64_000_000 / 4096
+    assert faults(2**30, 1) < anew / 4
+    assert faults(2**30, 2) > anew / 2  # several devices' temporaries would leave holes
 
 
 def test_compiler_options_are_those_of_the_platform():
