@@ -41,9 +41,11 @@ class Size:
 
 
 SIZES = {
-    "1b": Size(release="3.2", n_nominal=1e9, topology="v5e:4x4", tensor=2, micro_prompts=8, wave=512),
-    "3b": Size(release="3.2", n_nominal=3e9, topology="v5e:4x8", tensor=2, micro_prompts=16, wave=512),
-    "8b": Size(release="3.1", n_nominal=8e9, topology="v5e:8x8", tensor=4, micro_prompts=16, wave=512),
+    "1b": Size(
+        release="3.2", n_nominal=1e9, topology="v5e:4x4", tensor=2, sampler=8, micro_prompts=4, wave=1024, remat="dots"
+    ),
+    "3b": Size(release="3.2", n_nominal=3e9, topology="v5e:4x8", tensor=2, sampler=8, micro_prompts=32, wave=512),
+    "8b": Size(release="3.1", n_nominal=8e9, topology="v5e:8x8", tensor=2, sampler=8, micro_prompts=32, wave=1024),
     "70b": Size(release="3.1", n_nominal=70e9, topology="v5p:8x8x8", tensor=8, micro_prompts=64, wave=4096),
 }
 

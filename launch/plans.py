@@ -49,7 +49,7 @@ def _homes() -> dict[str, Case]:
 
 HOMES = _homes()
 ELSEWHERE: dict[str, Case] = {
-    "qwen2.5-14b_v5e-16x16": Case(f"{QWEN}:14b", "v5e:16x16", 8, 32, 1024),
+    "qwen2.5-14b_v5e-16x16": Case(f"{QWEN}:14b", "v5e:16x16", 8, 16, 2048, remat="dots"),
     "qwen2.5-32b_v5e-16x16": Case(f"{QWEN}:32b", "v5e:16x16", 8, 32, 512),
     "qwen2.5-0.5b_v5p-2x2x1": Case(f"{QWEN}:0.5b", "v5p:2x2x1", 1, 4, 4096),
     "qwen2.5-1.5b_v5p-2x2x1": Case(f"{QWEN}:1.5b", "v5p:2x2x1", 1, 4, 2048),
@@ -60,14 +60,14 @@ ELSEWHERE: dict[str, Case] = {
     "qwen2.5-0.5b_v6e-2x4": Case(f"{QWEN}:0.5b", "v6e:2x4", 1, 8, 1024),
     "qwen2.5-1.5b_v6e-2x4": Case(f"{QWEN}:1.5b", "v6e:2x4", 2, 4, 1024),
     "qwen2.5-3b_v6e-4x4": Case(f"{QWEN}:3b", "v6e:4x4", 2, 8, 1024),
-    "qwen2.5-7b_v6e-4x8": Case(f"{QWEN}:7b", "v6e:4x8", 4, 8, 1024),
+    "qwen2.5-7b_v6e-4x8": Case(f"{QWEN}:7b", "v6e:4x8", 2, 32, 2048, 4),
     "qwen2.5-72b_v6e-16x16": Case(f"{QWEN}:72b", "v6e:16x16", 8, 32, 1024),
     "llama3.2-1b_v5p-2x2x1": Case(f"{LLAMA}:1b", "v5p:2x2x1", 1, 4, 2048),
     "llama3.2-3b_v5p-2x2x2": Case(f"{LLAMA}:3b", "v5p:2x2x2", 2, 4, 1024),
     "llama3.1-8b_v5p-2x2x4": Case(f"{LLAMA}:8b", "v5p:2x2x4", 2, 8, 2048),
     "llama3.2-1b_v6e-2x4": Case(f"{LLAMA}:1b", "v6e:2x4", 2, 4, 1024),
     "llama3.2-3b_v6e-4x4": Case(f"{LLAMA}:3b", "v6e:4x4", 2, 8, 512),
-    "llama3.1-8b_v6e-4x8": Case(f"{LLAMA}:8b", "v6e:4x8", 4, 8, 1024),
+    "llama3.1-8b_v6e-4x8": Case(f"{LLAMA}:8b", "v6e:4x8", 1, 32, 1024, 8),
     "llama3.1-70b_v6e-16x16": Case(f"{LLAMA}:70b", "v6e:16x16", 8, 32, 1024),
 }
 CASES = HOMES | ELSEWHERE
