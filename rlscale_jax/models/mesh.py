@@ -122,18 +122,22 @@ def adopted(mesh: Mesh) -> Mesh:
 def of(params: Any, *, to_sample: bool = False) -> contextlib.AbstractContextManager:
     """A context in which programs see the mesh that these arrays lie on, or that they are laid out on `to_sample`;
     empty where they lie on one device."""
-    place = getattr(jax.tree.leaves(params)[0], "sharding", None)
-    mesh = place.mesh if isinstance(place, NamedSharding) else None
-    if not isinstance(mesh, Mesh):
+    mesh = _mesh_of(params)
+    if mesh is None:
         return contextlib.nullcontext()
     return jax.set_mesh(for_sampling(mesh) if to_sample else mesh)
 
 
 def trained_on(params: Any) -> Mesh | None:
     """The mesh of a trainer's arrays, where its sampler has another; None where one is both's."""
+    mesh = _mesh_of(params)
+    return mesh if mesh is not None and INNER in mesh.axis_names else None
+
+
+def _mesh_of(params: Any) -> Mesh | None:
     place = getattr(jax.tree.leaves(params)[0], "sharding", None)
     mesh = place.mesh if isinstance(place, NamedSharding) else None
-    return mesh if isinstance(mesh, Mesh) and INNER in mesh.axis_names else None
+    return mesh if isinstance(mesh, Mesh) else None
 
 
 def axes(mesh: Any, logical: str) -> tuple[str, ...]:
