@@ -60,7 +60,7 @@ SIZES = {
     "3b": Size(n_nominal=3e9, topology="v5e:4x8", tensor=2, micro_prompts=16, wave=1024),
     "7b": Size(n_nominal=7e9, topology="v5e:8x8", tensor=4, micro_prompts=16, wave=2048),
     "14b": Size(n_nominal=14e9, topology="v6e:8x8", tensor=2, sampler=8, micro_prompts=32, wave=1024),
-    "32b": Size(n_nominal=32e9, topology="v6e:8x16", tensor=8, micro_prompts=16, wave=1024),
+    "32b": Size(n_nominal=32e9, topology="v6e:8x16", tensor=4, sampler=8, micro_prompts=64, wave=1024),
     "72b": Size(n_nominal=72e9, topology="v5p:8x8x8", tensor=8, micro_prompts=64, wave=4096),
 }
 
