@@ -174,8 +174,9 @@ def architecture(shape: workloads.Shape) -> Architecture:
 def main(name: str, num_devices: str = "1") -> None:
     """An update in a process of its own, which answers as a peer's does."""
     measure.use_devices(int(num_devices))
-    runtime.start()
-    measure.serve(Update(workloads.UPDATES[name]))
+    work = workloads.UPDATES[name]
+    runtime.start(may_keep_memory=work.may_keep_memory)
+    measure.serve(Update(work))
 
 
 if __name__ == "__main__":

@@ -42,10 +42,11 @@ def _together(arguments, threads: int, surroundings: measure.Surroundings) -> li
     from rlscale_jax.models import runtime  # JAX reads its environment when it is imported
 
     measure.use_devices(arguments.data)
-    runtime.start()
+    work = workloads.UPDATES[arguments.workload]
+    runtime.start(may_keep_memory=work.may_keep_memory)
     from benchmarks import ours
 
-    own = measure.Contender(ours.Update(workloads.UPDATES[arguments.workload]))
+    own = measure.Contender(ours.Update(work))
     if not arguments.peer:
         return measure.alternate([own], rounds=arguments.rounds)
     with measure.peer(_peer(arguments), threads=threads, surroundings=surroundings) as other:

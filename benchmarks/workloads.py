@@ -98,6 +98,11 @@ class Update:
         """Tokens that go through the model where every sequence has its own prompt: the same for every contender."""
         return self.num_prompts * self.num_samples * (self.prompt_tokens + self.new_tokens)
 
+    @property
+    def may_keep_memory(self) -> bool:
+        """As `train` decides: a published model's shape, without remat."""
+        return self.shape in (QWEN_0_5B, QWEN_1_5B) and not self.remat
+
 
 UPDATES = {
     "W3": Update(shape=SMALL, num_prompts=16, num_samples=8, prompt_tokens=32, new_tokens=64, with_rollout=True),

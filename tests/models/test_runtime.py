@@ -41,9 +41,9 @@ FAULTS = """
 import resource, sys
 import jax
 from rlscale_jax.models import runtime
-runtime.start()
+runtime.start(may_keep_memory=True)
 runtime.keep_freed_memory(int(sys.argv[1]))
-of = jax.jit(lambda x: jax.lax.sort(x * 2)[::1000].sum() + jax.lax.sort(x + 1)[::1000].sum())  # temporaries of more than 64 MB
+of = jax.jit(lambda x: jax.lax.sort(x * 2)[::1000].sum() + jax.lax.sort(x + 1)[::1000].sum())  # 64 MB and more, freed
 x = jax.numpy.arange(8_000_000.0)
 of(x).block_until_ready()
 begin = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
