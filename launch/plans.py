@@ -51,8 +51,8 @@ HOMES = _homes()
 ELSEWHERE: dict[str, Case] = {
     "qwen2.5-14b_v5e-16x16": Case(f"{QWEN}:14b", "v5e:16x16", 8, 16, 2048, remat="dots"),
     "qwen2.5-32b_v5e-16x16": Case(f"{QWEN}:32b", "v5e:16x16", 8, 64, 1024),
-    "qwen2.5-0.5b_v5p-2x2x1": Case(f"{QWEN}:0.5b", "v5p:2x2x1", 1, 4, 4096),
-    "qwen2.5-1.5b_v5p-2x2x1": Case(f"{QWEN}:1.5b", "v5p:2x2x1", 1, 4, 2048),
+    "qwen2.5-0.5b_v5p-2x2x1": Case(f"{QWEN}:0.5b", "v5p:2x2x1", 2, 8, 4096, remat="dots"),
+    "qwen2.5-1.5b_v5p-2x2x1": Case(f"{QWEN}:1.5b", "v5p:2x2x1", 2, 4, 2048, remat="dots"),
     "qwen2.5-3b_v5p-2x2x2": Case(f"{QWEN}:3b", "v5p:2x2x2", 2, 8, 2048, remat="dots"),
     "qwen2.5-7b_v5p-2x2x4": Case(f"{QWEN}:7b", "v5p:2x2x4", 4, 8, 4096, remat="dots"),
     "qwen2.5-14b_v5p-2x4x4": Case(f"{QWEN}:14b", "v5p:2x4x4", 4, 8, 2048),

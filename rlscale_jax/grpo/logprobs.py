@@ -146,15 +146,21 @@ def _score(
     and sum over an outer axis in whole vectors.
     """
     logits = _product(head, hidden, contract=((head_axes.index("d"),), (2,)))
-    # A sum over a mask, not a gather: it stays local where the vocabulary is sharded.
     is_target = jax.lax.broadcasted_iota(targets.dtype, logits.shape, 0) == targets
     top = jax.lax.stop_gradient(logits.max(axis=0))
     exps = jnp.exp(logits - top)
     total = exps.sum(axis=0)
     log_total = jnp.log(total) + top
-    logprobs = jnp.where(is_target, logits, 0.0).sum(axis=0) - log_total
+    logprobs = _at_targets(logits, targets, is_target) - log_total
     entropies = log_total - (exps * logits).sum(axis=0) / total
     return Scored(logprobs, entropies), (exps / total, is_target)
+
+
+def _at_targets(logits: jax.Array, targets: jax.Array, is_target: jax.Array) -> jax.Array:
+    """Logits [V S C] of the targets [S C]. On a mesh a sum over a mask: it stays local where V is sharded."""
+    if jax.sharding.get_abstract_mesh().size > 1:
+        return jnp.where(is_target, logits, 0.0).sum(axis=0)
+    return jnp.take_along_axis(logits, targets[None], axis=0)[0]
 
 
 def _product(first: jax.Array, second: jax.Array, *, contract, batch=((), ())) -> jax.Array:
@@ -194,8 +200,11 @@ def _reduce_forward(token_fn, head_axes, place, hidden, head, targets, inputs):
             lambda lp: token_fn(lp, scored.entropies, chunk_inputs), scored.logprobs, has_aux=True
         )
         (weight,) = pull(jnp.ones_like(total))
-        logit_grad = (weight * (is_target - probs)).astype(hidden.dtype)  # [V S C]
-        hidden_grad = _hidden_product(logit_grad, matrix, head_axes).astype(hidden.dtype)
+        logit_grad = (weight * (is_target - probs)).astype(hidden.dtype)
+        if weight.shape[0] == 1:  # CPUs multiply a matrix as it lies; with more axes they copy it
+            logit_grad = logit_grad[:, 0]
+        hidden_grad = _product(logit_grad, matrix, contract=((0,), (head_axes.index("v"),)))
+        hidden_grad = hidden_grad.reshape(chunk_hidden.shape).astype(hidden.dtype)
         return _add_head_grad(head_grad, chunk_hidden, logit_grad, head_axes), (total, values, hidden_grad)
 
     zeros = jnp.zeros((hidden.shape[1], *head.shape), jnp.float32)
@@ -208,7 +217,7 @@ def _reduce_forward(token_fn, head_axes, place, hidden, head, targets, inputs):
 
 
 def _add_head_grad(head_grad: jax.Array, hidden: jax.Array, logit_grad: jax.Array, head_axes: HeadAxes) -> jax.Array:
-    """head_grad [S, *head] plus a chunk's part.
+    """head_grad [S, *head] plus a chunk's part, of hidden [S C D] and logit_grad [V S C], or [V C] of a lone shard.
 
     Where one device holds it all, slice by slice of the vocabulary and in place: a compiler that cannot add within a
     product would hold a second array of the head's size.
@@ -227,15 +236,9 @@ def _add_head_grad(head_grad: jax.Array, hidden: jax.Array, logit_grad: jax.Arra
     return jax.lax.fori_loop(0, num_slices, add, head_grad)
 
 
-def _hidden_product(logit_grad: jax.Array, matrix: jax.Array, head_axes: HeadAxes) -> jax.Array:
-    """[S C D] of logit_grad [V S C]. CPUs multiply a lone shard as it lies if it is a matrix; more axes are copied."""
-    num_shards, size = logit_grad.shape[1:]
-    left = logit_grad[:, 0] if num_shards == 1 else logit_grad
-    return _product(left, matrix, contract=((0,), (head_axes.index("v"),))).reshape(num_shards, size, -1)
-
-
 def _head_product(hidden: jax.Array, logit_grad: jax.Array, head_axes: HeadAxes) -> jax.Array:
-    """[S, *head] of hidden [S C D] and logit_grad [V S C]."""
+    """[S, *head] of hidden [S C D] and logit_grad [V S C], or [V C] of a lone shard."""
+    logit_grad = logit_grad.reshape(-1, *hidden.shape[:2])
     if head_axes == "vd":
         return _product(logit_grad, hidden, contract=((2,), (1,)), batch=((1,), (0,)))
     return _product(hidden, logit_grad, contract=((1,), (2,)), batch=((0,), (1,)))

@@ -82,8 +82,11 @@ class Block(nnx.Module):
         # the product itself is named, for its sum over `tensor` to be scattered; the TPU compiler still sums it whole
         x = x + constrain_residual(self.o(out.reshape(*x.shape[:-1], -1)))
         y = self.mlp_norm(x)
-        y = constrain_rows(swiglu(self.gate(y), self.up(y)), "mlp")
-        return x + constrain_residual(self.down(y)), layer_output
+        down = jax.checkpoint(self._down, prevent_cse=False)  # makes the gated activation again: cheaper than to keep it
+        return x + constrain_residual(down(self.gate(y), self.up(y))), layer_output
+
+    def _down(self, gate: jax.Array, up: jax.Array) -> jax.Array:
+        return self.down(constrain_rows(swiglu(gate, up), "mlp"))
 
     def _heads(self, x: jax.Array) -> jax.Array:
         return x.reshape(*x.shape[:-1], -1, self.head_dim)
