@@ -21,6 +21,8 @@ _KNOWN_XLA = jax.__version_info__[:2] == (0, 10)  # XLA refuses options that it 
 # XLA's CPU scheduler starts all that may run side by side, and so keeps more arrays alive: the kernels of all layers
 # that a prefill joins from tiles, say. Taking so much memory from the system each time costs a large program more.
 IN_ORDER = {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"} if _KNOWN_XLA else None
+# YNNPACK's sums, apart from its products, which `_cpu_kernels` turns off: XLA's own write down what they add up.
+_LARGE_ON_CPU = IN_ORDER and IN_ORDER | {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_REDUCE"}
 
 # XLA for TPUs overlaps a product with the exchange of its operand, part by part, where that is large. Parts of an axis
 # that is summed over, as of weights split along the embedding, are added to the result in HBM: this traffic took
@@ -64,7 +66,7 @@ def compiler_options(num_bytes: int, *, platform: str) -> dict[str, str] | None:
     """For `jax.jit`, of training's programs that go through weights of that size; None: XLA's own choices are best."""
     if platform == "tpu":
         return WHOLE_PRODUCTS
-    return IN_ORDER if platform == "cpu" and num_bytes > CPU_CACHE_BYTES else None
+    return _LARGE_ON_CPU if platform == "cpu" and num_bytes > CPU_CACHE_BYTES else None
 
 
 def keep_freed_memory(num_bytes: int) -> None:
