@@ -3,8 +3,11 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 
+from rlscale_jax.models import Architecture, rotary
 from rlscale_jax.models.backward import dense, swiglu
+from rlscale_jax.models.layers import Block
 
 
 def gradients(function, *args):
@@ -38,3 +41,18 @@ def test_kernel_gradient_of_bfloat16_activations_is_summed_in_float32():
     kernel_grad = jax.grad(lambda kernel: dense(x, kernel).astype(jnp.float32).sum())(jnp.ones((1, 1)))
     assert kernel_grad.dtype == jnp.float32
     np.testing.assert_allclose(kernel_grad, [[1024 + 1 / 256]], rtol=1e-7)
+
+
+def test_of_the_wide_activations_a_block_keeps_gate_and_up_alone():
+    sizes = {"num_layers": 1, "hidden_size": 8, "num_heads": 2, "num_kv_heads": 1, "head_dim": 4, "vocab_size": 16}
+    family = {"model_type": "qwen2", "rms_norm_eps": 1e-6, "rope_theta": 1e4, "qkv_bias": True, "tie_embeddings": True}
+    architecture = Architecture(**sizes, **family, intermediate_size=23)
+    block, cos_sin = Block(architecture, rngs=nnx.Rngs(0)), rotary.tables(architecture, jnp.arange(5)[None])
+    attend = lambda q, k, v, _: (q, None)  # noqa: E731
+
+    def run(x):
+        return block(x, cos_sin, attend, None)[0]
+
+    _, pull = jax.vjp(run, jnp.ones((1, 5, 8)))
+    wide = [leaf.shape for leaf in jax.tree.leaves(pull) if leaf.shape[-1:] == (23,) and leaf.shape[0] != 8]
+    assert wide == [(1, 5, 23)] * 2
