@@ -140,7 +140,7 @@ def _join_chunks(chunks: jax.Array, rows: tuple[int, ...]) -> jax.Array:
 def _score(
     hidden: jax.Array, head: jax.Array, targets: jax.Array, head_axes: HeadAxes
 ) -> tuple[Scored, tuple[jax.Array, jax.Array]]:
-    """Scores [S C], and what the gradient needs: the softmax [V S C] and where it meets the target; both [V C] if S is 1.
+    """Scores [S C], and what the gradient needs: the softmax [V S C] and where it meets the target, [V C] if S is 1.
 
     The vocabulary comes first: CPUs make this product from a table [V D] nearly three times as fast as its transpose,
     and sum over an outer axis in whole vectors. They work on matrices as they lie; with more axes they copy.

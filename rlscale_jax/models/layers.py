@@ -82,7 +82,7 @@ class Block(nnx.Module):
         # the product itself is named, for its sum over `tensor` to be scattered; the TPU compiler still sums it whole
         x = x + constrain_residual(self.o(out.reshape(*x.shape[:-1], -1)))
         y = self.mlp_norm(x)
-        down = jax.checkpoint(self._down, prevent_cse=False)  # makes the gated activation again: cheaper than to keep it
+        down = jax.checkpoint(self._down, prevent_cse=False)  # makes the gated product again, cheaper than to keep it
         return x + constrain_residual(down(self.gate(y), self.up(y))), layer_output
 
     def _down(self, gate: jax.Array, up: jax.Array) -> jax.Array:
