@@ -1,4 +1,4 @@
-"""A rollout on several CPU cores: a process a core, joined like the hosts of a pod, each with its share of the rows.
+"""A workload on several CPU cores: a process a core, joined like the hosts of a pod, each with its share of the rows.
 
 Two devices of one process would share XLA's pool of threads: every large product is then cut for that pool and its
 weights are copied in pieces first, which costs half of the speed (benchmarks/NOTES.md).
@@ -7,10 +7,25 @@ weights are copied in pieces first, which costs half of the speed (benchmarks/NO
 import contextlib
 import os
 import socket
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 
 from benchmarks import measure
+
+
+ENOUGH = 16  # sequences a core, for each to work on its own
+
+
+def platform() -> str:
+    """What JAX runs on here, found by another process: hosts are joined before this one may know."""
+    asked = [sys.executable, "-c", "import jax; print(jax.default_backend())"]
+    return subprocess.run(asked, check=True, capture_output=True, text=True).stdout.split()[-1]
+
+
+def enough_for(sequences: int, num_cores: int) -> int:
+    """Processes that share so many sequences: one a core, or one alone where a core would have too few."""
+    return num_cores if sequences >= ENOUGH * num_cores else 1
 
 
 class Together(measure.Contender):
@@ -34,10 +49,11 @@ class Together(measure.Contender):
 
 
 @contextlib.contextmanager
-def joined(count: int, arguments: list[str]) -> Iterator[list[measure.Peer]]:
+def joined(count: int, *arguments: str) -> Iterator[list[measure.Peer]]:
     """Makes this process the first of `count` hosts, on the first core, and starts the others.
 
-    Before JAX is imported; `models.runtime.start` joins them. `arguments` are those of `main`.
+    Before JAX is imported; `models.runtime.start` joins them. `arguments` are those of `main`. With a count of 1
+    nothing changes.
     """
     if count == 1:
         yield []
@@ -64,16 +80,13 @@ def joined(count: int, arguments: list[str]) -> Iterator[list[measure.Peer]]:
         os.sched_setaffinity(0, cores)
 
 
-def main(workload: str, data: str, tensor: str) -> None:
-    """One of the other hosts."""
-    from benchmarks import workloads
-    from rlscale_jax.experiment.config import MeshConfig
-    from rlscale_jax.models import runtime
-
-    runtime.start()
+def main(workload: str, *mesh: str) -> None:
+    """One of the other hosts; a rollout's `mesh` is the devices of its data and tensor axes."""
     from benchmarks import ours
+    from rlscale_jax.experiment.config import MeshConfig
 
-    measure.serve(ours.Rollout(workloads.ROLLOUTS[workload], MeshConfig(data=int(data), fsdp=1, tensor=int(tensor))))
+    config = MeshConfig(data=int(mesh[0]), fsdp=1, tensor=int(mesh[1])) if mesh else None
+    measure.serve(ours.started(workload, config))
 
 
 if __name__ == "__main__":

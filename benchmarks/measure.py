@@ -148,18 +148,6 @@ def use_threads(threads: int) -> None:
     os.environ["NPROC"] = str(threads)  # XLA's thread pools
 
 
-def use_devices(devices: int) -> None:
-    """Virtual devices of the CPU that share its cores: rows computed side by side need no operation split in threads.
-
-    Before jax's backend starts.
-    """
-    if devices > 1:
-        os.environ["NPROC"] = str(max(1, num_cores() // devices))
-        import jax
-
-        jax.config.update("jax_num_cpu_devices", devices)
-
-
 def num_cores() -> int:
     return len(os.sched_getaffinity(0))
 
@@ -221,6 +209,7 @@ def against(line: dict, name: str, series: Series, *, amount: float) -> dict:
         "ratio": round(line["value"] / value, 4),
         "peer_compile_secs": round(series.compile_secs, 2),
         "peer_peak_rss_gb": round(series.peak_rss_gb, 3),
+        "peer_other_cores": round(series.other_cores, 2),
     }
 
 

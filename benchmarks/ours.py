@@ -171,13 +171,15 @@ def architecture(shape: workloads.Shape) -> Architecture:
     )
 
 
-def main(name: str, num_devices: str = "1") -> None:
-    """An update in a process of its own, which answers as a peer's does."""
-    measure.use_devices(int(num_devices))
-    work = workloads.UPDATES[name]
-    runtime.start(may_keep_memory=work.may_keep_memory)
-    measure.serve(Update(work))
+def started(name: str, config: MeshConfig | None = None) -> Rollout | Update:
+    """A workload's contender in a process that has not used JAX yet, on all devices (of all hosts)."""
+    if name in workloads.UPDATES:
+        work = workloads.UPDATES[name]
+        runtime.start(may_keep_memory=not work.remat, is_small=work.is_small)  # as `train` does
+        return Update(work)
+    runtime.start()
+    return Rollout(workloads.ROLLOUTS[name], config or MeshConfig())
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    measure.serve(started(sys.argv[1]))

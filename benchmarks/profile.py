@@ -49,7 +49,7 @@ def main() -> None:
         from rlscale_jax.models import runtime  # JAX reads its environment when it is imported
 
         work = workloads.UPDATES[arguments.workload]
-        runtime.start(may_keep_memory=work.may_keep_memory)
+        runtime.start(may_keep_memory=not work.remat, is_small=work.is_small)
         import jax
 
         from benchmarks import ours

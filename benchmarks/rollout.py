@@ -19,13 +19,9 @@ A peer runs in an environment of its own, in turn with ours: benchmarks/requirem
 import argparse
 import json
 import os
-import subprocess
-import sys
 
 from benchmarks import cores, measure, peers, workloads
 from rlscale_jax.experiment.config import MeshConfig
-
-ENOUGH = 16  # sequences a core, for each to work on its own
 
 
 def main() -> None:
@@ -36,19 +32,13 @@ def main() -> None:
     os.environ.setdefault("RLSCALE_CACHE_DIR", "off")
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # a peer wants its part of the accelerator
     work, threads = workloads.ROLLOUTS[arguments.workload], arguments.threads or measure.num_cores()
-    on_cpu = _platform() == "cpu"
-    several = on_cpu and work.limits().size >= ENOUGH * threads
-    config = MeshConfig(data=arguments.data or (threads if several else 1), fsdp=1, tensor=arguments.tensor)
+    on_cpu = cores.platform() == "cpu"
+    data = arguments.data or (cores.enough_for(work.limits().size, threads) if on_cpu else 1)
+    config = MeshConfig(data=data, fsdp=1, tensor=arguments.tensor)
     num_processes = config.data * config.tensor if on_cpu else 1
-    with cores.joined(num_processes, [arguments.workload, str(config.data), str(config.tensor)]) as others:
+    with cores.joined(num_processes, arguments.workload, str(config.data), str(config.tensor)) as others:
         line = _measured(arguments, work, config, others, surroundings)
     print(json.dumps(line))
-
-
-def _platform() -> str:
-    """What JAX runs on here, found by another process: hosts are joined before this one may know."""
-    asked = [sys.executable, "-c", "import jax; print(jax.default_backend())"]
-    return subprocess.run(asked, check=True, capture_output=True, text=True).stdout.split()[-1]
 
 
 def _measured(arguments, work, config: MeshConfig, others: list[measure.Peer], surroundings) -> dict:

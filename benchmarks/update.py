@@ -3,6 +3,8 @@
 W3 is a whole GRPO step (rollout, reference, update), W4 and W7 the update alone. The last line is JSON: tokens per
 second (every sequence counted with its own prompt), the floor by FLOPs and bytes, compile time, peak memory and, with
 a peer, the ratio (> 1: ours is better). Peers need an environment of their own: benchmarks/requirements-peers.txt.
+On several CPU cores each is a process with its share of the sequences, joined like the hosts of a pod (`cores`), where
+there are enough of them: W3's, not W4's.
 W4 and a peer do not fit into 24 GB together: with --apart each turn is a process that ends before the next begins.
 """
 
@@ -10,7 +12,7 @@ import argparse
 import json
 import sys
 
-from benchmarks import measure, workloads
+from benchmarks import cores, measure, workloads
 
 PEERS = ("hf_update", "tunix_update", "trl_update")
 
@@ -39,22 +41,26 @@ def main() -> None:
 
 
 def _together(arguments, threads: int, surroundings: measure.Surroundings) -> list[measure.Series]:
-    from rlscale_jax.models import runtime  # JAX reads its environment when it is imported
+    with cores.joined(_num_processes(arguments, threads), arguments.workload) as hosts:
+        from benchmarks import ours  # JAX reads its environment when it is imported
 
-    measure.use_devices(arguments.data)
+        work = ours.started(arguments.workload)
+        own = cores.Together(work, hosts) if hosts else measure.Contender(work)
+        if not arguments.peer:
+            return measure.alternate([own], rounds=arguments.rounds)
+        with measure.peer(_peer(arguments), threads=threads, surroundings=surroundings) as other:
+            return measure.alternate([own, other], rounds=arguments.rounds)
+
+
+def _num_processes(arguments, threads: int) -> int:
     work = workloads.UPDATES[arguments.workload]
-    runtime.start(may_keep_memory=work.may_keep_memory)
-    from benchmarks import ours
-
-    own = measure.Contender(ours.Update(work))
-    if not arguments.peer:
-        return measure.alternate([own], rounds=arguments.rounds)
-    with measure.peer(_peer(arguments), threads=threads, surroundings=surroundings) as other:
-        return measure.alternate([own, other], rounds=arguments.rounds)
+    if arguments.data or cores.platform() != "cpu":
+        return arguments.data or 1
+    return cores.enough_for(work.num_prompts * work.num_samples, threads)
 
 
 def _apart(arguments, threads: int, surroundings: measure.Surroundings) -> list[measure.Series]:
-    own = [sys.executable, "-m", "benchmarks.ours", arguments.workload, str(arguments.data)]
+    own = [sys.executable, "-m", "benchmarks.ours", arguments.workload]
     commands = [own, _peer(arguments)] if arguments.peer else [own]
     return measure.apart(commands, rounds=arguments.rounds, threads=threads, surroundings=surroundings)
 
@@ -69,10 +75,13 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--peer", choices=PEERS, default="")
     parser.add_argument("--peer_python", default="python", help="python of the peers' environment")
     parser.add_argument("--threads", type=int, default=0, help="cores in use; 1 counts CPU seconds; 0: all, wall clock")
-    parser.add_argument("--data", type=int, default=1, help="virtual devices that the rows of ours are split over")
+    parser.add_argument("--data", type=int, default=0, help="processes that share the sequences; 0: on CPUs one a core")
     parser.add_argument("--rounds", type=int, default=5, help="measured repetitions of each contender")
     parser.add_argument("--apart", action="store_true", help="a process for each turn, for what does not fit together")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if arguments.apart and arguments.data > 1:
+        parser.error("--apart measures one process at a time: leave --data out")
+    return arguments
 
 
 if __name__ == "__main__":

@@ -99,9 +99,9 @@ class Update:
         return self.num_prompts * self.num_samples * (self.prompt_tokens + self.new_tokens)
 
     @property
-    def may_keep_memory(self) -> bool:
-        """As `train` decides: a published model's shape, without remat."""
-        return self.shape in (QWEN_0_5B, QWEN_1_5B) and not self.remat
+    def is_small(self) -> bool:
+        """Not a published model's shape."""
+        return self.shape not in (QWEN_0_5B, QWEN_1_5B)
 
 
 UPDATES = {

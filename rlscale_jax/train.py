@@ -28,8 +28,8 @@ def main(_) -> None:
     validation.validate(config)
     if not all(step.isdigit() for step in PROFILE.value):
         raise ValueError(f"--profile={','.join(PROFILE.value)}: give steps, e.g. --profile=3,4")
-    # large models without remat: one that is made here is small
-    runtime.start(may_keep_memory=config.grpo.remat == "none" and not config.pretrain.num_steps)
+    # a model that is made here is small
+    runtime.start(may_keep_memory=config.grpo.remat == "none", is_small=config.pretrain.num_steps > 0)
     workdir = WORKDIR.value.rstrip("/")
     run_dir = f"{workdir}/runs/{validation.run_name(config)}"
     try:

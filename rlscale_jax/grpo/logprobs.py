@@ -14,6 +14,7 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import AxisType
 from jaxtyping import Array, Float, Int
 
 # token_fn(logprobs [n], entropies [n], inputs of [n]) -> (scalar sum over the tokens, any pytree of per-chunk values)
@@ -161,9 +162,15 @@ def _score(
 
 def _at_targets(logits: jax.Array, targets: jax.Array, is_target: jax.Array) -> jax.Array:
     """Logits [V *rows] of the targets [*rows]. On a mesh a sum over a mask: it stays local where V is sharded."""
-    if jax.sharding.get_abstract_mesh().size > 1:
+    if _is_spread():
         return jnp.where(is_target, logits, 0.0).sum(axis=0)
     return jnp.take_along_axis(logits, targets[None], axis=0)[0]
+
+
+def _is_spread() -> bool:
+    """Whether one array may lie on several devices; within `shard_map` a device is by itself."""
+    mesh = jax.sharding.get_abstract_mesh()
+    return mesh.size > 1 and AxisType.Manual not in mesh.axis_types
 
 
 def _product(first: jax.Array, second: jax.Array, *, contract, batch=((), ())) -> jax.Array:
@@ -212,7 +219,7 @@ def _reduce_forward(token_fn, head_axes, place, hidden, head, targets, inputs):
     head_grad, (sums, values, hidden_grad) = jax.lax.scan(one, zeros, (hidden, targets, inputs))
     head_grad = place.sum_parts(head_grad).astype(head.dtype)
     gradients = hidden_grad, head_grad
-    if jax.sharding.get_abstract_mesh().size > 1:  # or every device's whole part may be kept through the layers' pass
+    if _is_spread():  # or every device's whole part may be kept through the layers' pass
         gradients = jax.lax.optimization_barrier(gradients)
     return (sums.sum(), values), gradients
 
@@ -223,7 +230,7 @@ def _add_head_grad(head_grad: jax.Array, hidden: jax.Array, logit_grad: jax.Arra
     Where one device holds it all, slice by slice of the vocabulary and in place: a compiler that cannot add within a
     product would hold a second array of the head's size.
     """
-    if jax.sharding.get_abstract_mesh().size > 1:  # a sharded vocabulary must not be sliced
+    if _is_spread():  # a sharded vocabulary must not be sliced
         return head_grad + _head_product(hidden, logit_grad, head_axes)
     num_slices = math.gcd(logit_grad.shape[0], _HEAD_SLICES)
     size, axis = logit_grad.shape[0] // num_slices, 1 + head_axes.index("v")

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from rlscale_jax.models.mesh import ways
+from rlscale_jax.models.mesh import traced_under, ways
 
 
 @jax.custom_vjp
@@ -30,7 +30,7 @@ def _dense_backward(saved, y_grad):
     x, kernel = saved
     x_grad = jnp.matmul(y_grad, kernel.astype(x.dtype).T, precision=_precision(x))
     # CPUs multiply matrices faster; merged axes cannot be sharded but for the first of them.
-    if ways(jax.sharding.get_abstract_mesh(), "sequence") == 1:
+    if ways(traced_under(), "sequence") == 1:
         x, y_grad = (a.reshape(-1, a.shape[-1]) for a in (x, y_grad))
     kernel_grad = jnp.einsum("...d,...f->df", x, y_grad, precision=_precision(x), preferred_element_type=kernel.dtype)
     return x_grad, kernel_grad

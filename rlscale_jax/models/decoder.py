@@ -125,7 +125,7 @@ def embed(params: Params, tokens: jax.Array, compute_dtype: jnp.dtype, *, is_who
     table = params["embed"]["embedding"]
     if is_whole:
         return constrain_residual(table[tokens].astype(compute_dtype))
-    if jax.sharding.get_abstract_mesh().size > 1:  # halves what is exchanged; one device casts the rows alone
+    if meshes.traced_under().size > 1:  # halves what is exchanged; one device casts the rows alone
         table = table.astype(compute_dtype)
     return constrain_residual(_whole_rows(table[tokens]).astype(compute_dtype))
 
@@ -175,7 +175,7 @@ def sum_head(axes: Literal["dv", "vd"], gradients: jax.Array) -> jax.Array:
     Scattered by name and in slices of the vocabulary: where all devices take part, the TPU compiler makes a whole sum
     on each of them before it is cut.
     """
-    mesh = jax.sharding.get_abstract_mesh()
+    mesh = meshes.traced_under()
     if mesh.empty or gradients.shape[0] != ways(mesh, "batch"):
         return gradients.sum(axis=0)
     d, v = axes.index("d"), axes.index("v")

@@ -16,12 +16,14 @@ from typing import Any
 
 import jax
 from jax.experimental import mesh_utils
-from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.flatten_util import ravel_pytree
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from rlscale_jax.experiment.config import MeshConfig
 
 AXES = ("data", "fsdp", "tensor")
+_SMALL = 2**20  # elements of an array that is sent with others
 INNER = "fsdp_inner"  # only of a trainer's mesh that differs from its sampler's
 TABLE: dict[str, tuple[str, ...]] = {
     "batch": ("data", "fsdp", INNER),
@@ -140,6 +142,12 @@ def _mesh_of(params: Any) -> Mesh | None:
     return mesh if isinstance(mesh, Mesh) else None
 
 
+def traced_under() -> AbstractMesh:
+    """The mesh of the program that is traced; an empty one where a device is by itself, as within `by_rows`."""
+    mesh = jax.sharding.get_abstract_mesh()
+    return AbstractMesh((), ()) if AxisType.Manual in mesh.axis_types else mesh
+
+
 def axes(mesh: Any, logical: str) -> tuple[str, ...]:
     """The axes of a mesh, abstract or of devices, that split a logical axis."""
     return tuple(axis for axis in TABLE[logical] if axis in mesh.axis_names)
@@ -152,7 +160,7 @@ def ways(mesh: Any, logical: str) -> int:
 
 def rows() -> P:
     """Of an array whose leading axis is the batch, on the mesh that a program is traced under."""
-    return P(axes(jax.sharding.get_abstract_mesh(), "batch"))
+    return P(axes(traced_under(), "batch"))
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:
@@ -166,8 +174,8 @@ def constrain(x: jax.Array, *logical: str | None, on: Mesh | None = None) -> jax
     An axis named None is whole on every device; so is one whose size does not divide, except the batch, which is
     then left to the compiler. `on` is another mesh of the same devices than the one that the program runs under.
     """
-    mesh = jax.sharding.get_abstract_mesh() if on is None else on
-    if not set(AXES) <= set(mesh.axis_names) or AxisType.Manual in mesh.axis_types:
+    mesh = traced_under() if on is None else on
+    if not set(AXES) <= set(mesh.axis_names):
         return x
     pairs = zip(x.shape, logical, strict=True)
     spec = P(*(_entry(mesh, size, axis) for size, axis in pairs))
@@ -180,10 +188,29 @@ def by_rows(function: Callable, in_specs: Any, out_specs: Any) -> Callable:
     The specs are `rows()` (the leading axis is the batch's), `P(None, *rows())` or P() (whole everywhere); a device's
     loop then ends with its own rows. Where `tensor` splits the weights, or without a mesh, `function` as it is.
     """
-    mesh = jax.sharding.get_abstract_mesh()
+    mesh = traced_under()
     if not set(AXES) <= set(mesh.axis_names) or ways(mesh, "batch") == 1 or mesh.shape["tensor"] > 1:
         return function
     return jax.shard_map(function, in_specs=in_specs, out_specs=out_specs, check_vma=False)
+
+
+def splits_rows_alone() -> bool:
+    """Whether the mesh of the program that is traced splits the batch, and weights not at all."""
+    mesh = traced_under()
+    return ways(mesh, "batch") > 1 and ways(mesh, "embed") == ways(mesh, "heads") == 1
+
+
+def sum_over_rows(arrays: Any, names: tuple[str, ...]) -> Any:
+    """Within `by_rows`: every device's arrays added up, over axes of these names. Small ones travel as one.
+
+    An exchange has a price of its own, up to 4 ms between processes of one machine, in which 20 MB could be sent.
+    """
+    leaves, structure = jax.tree.flatten(arrays)
+    is_small = [leaf.size <= _SMALL for leaf in leaves]
+    small, split = ravel_pytree([leaf for leaf, joins in zip(leaves, is_small, strict=True) if joins])
+    parts = iter(split(jax.lax.psum(small, names)))
+    summed = [next(parts) if joins else jax.lax.psum(leaf, names) for leaf, joins in zip(leaves, is_small, strict=True)]
+    return jax.tree.unflatten(structure, summed)
 
 
 def constrain_rows(x: jax.Array, *last: str | None) -> jax.Array:

@@ -30,17 +30,17 @@ _LARGE_ON_CPU = IN_ORDER and IN_ORDER | {"xla_cpu_experimental_ynn_fusion_type":
 WHOLE_PRODUCTS = {"xla_jf_spmd_threshold_for_windowed_einsum_mib": "1000000"} if _KNOWN_XLA else None
 
 
-def start(*, may_keep_memory: bool = False) -> None:
+def start(*, may_keep_memory: bool = False, is_small: bool = False) -> None:
     """Turns on the compilation cache (RLSCALE_CACHE_DIR, by default ~/.cache/rlscale_jax), joins a pod's hosts.
 
     Several hosts are joined where a launcher says so: RLSCALE_COORDINATOR (host:port), RLSCALE_NUM_PROCESSES and
     RLSCALE_PROCESS_ID, or RLSCALE_DISTRIBUTED=1 on a Cloud TPU pod, whose own metadata say the rest.
-    `may_keep_memory` prepares for `keep_freed_memory`; rollouts of small models on two cores take 7 % longer with it.
+    `may_keep_memory` prepares for `keep_freed_memory`, which small models (`is_small`) on several threads do without.
     """
     logging.set_verbosity(logging.WARNING)  # Orbax tells every save at INFO
     _compilation_cache()
     _cpu_kernels()
-    if may_keep_memory:
+    if may_keep_memory and (_has_one_thread() or not is_small):
         _one_arena()
     coordinator = os.environ.get("RLSCALE_COORDINATOR")
     if coordinator:
@@ -70,17 +70,22 @@ def compiler_options(num_bytes: int, *, platform: str) -> dict[str, str] | None:
 
 
 def keep_freed_memory(num_bytes: int) -> None:
-    """From here on freed memory stays with the process, if its one device is a CPU and weights exceed its cache.
+    """From here on freed memory stays with the process, if its one device is a CPU that gains by it.
 
-    Nothing where `start` was not told of it.
+    It does if weights exceed its cache, or if one thread does all. Nothing where `start` was not told of it.
 
     A program's temporaries are one allocation a call. glibc maps such large ones anew every time, and the system
-    clears them page by page: a seventh of the time of a large model's update. Call it once what lives long (weights,
+    clears them page by page: a seventh of the time of a large model's update, and of a small one's too. Call it once what lives long (weights,
     moments) is in place, which then leaves no holes between temporaries. It costs memory, a quarter with remat.
     """
-    if _has_one_arena and jax.device_count() == 1 and num_bytes > CPU_CACHE_BYTES:
+    if _has_one_arena and jax.local_device_count() == 1 and (num_bytes > CPU_CACHE_BYTES or _has_one_thread()):
         ctypes.CDLL(None).mallopt(_MMAP_MAX, 0)
         ctypes.CDLL(None).mallopt(_TRIM_THRESHOLD, -1)
+
+
+def _has_one_thread() -> bool:
+    """Whether XLA computes on one core here, as where hosts are processes of one machine, a core each."""
+    return _num_threads() == "1"
 
 
 def _one_arena() -> None:

@@ -19,7 +19,7 @@ from jax.sharding import PartitionSpec as P
 
 from rlscale_jax.models import attention
 from rlscale_jax.models.layers import Attend
-from rlscale_jax.models.mesh import axes, ways
+from rlscale_jax.models.mesh import axes, traced_under, ways
 
 _LANES = 128  # a kernel's blocks and a TPU's registers are this wide
 _BLOCKS = (512, 256, 128)
@@ -47,7 +47,7 @@ def shared_prefix_attend(
 
 def _even_heads(q, k, v):
     """q scaled, k and v with their heads repeated until they divide over `tensor`."""
-    mesh = jax.sharding.get_abstract_mesh()
+    mesh = traced_under()
     split = 1 if mesh.empty else ways(mesh, "heads")
     copies = math.lcm(k.shape[2], split) // k.shape[2]
     k, v = (jnp.repeat(a, copies, axis=2) for a in (k, v))
@@ -55,7 +55,7 @@ def _even_heads(q, k, v):
 
 
 def _split_over_mesh(local, q, k, v, lengths):
-    mesh = jax.sharding.get_abstract_mesh()
+    mesh = traced_under()
     if mesh.empty:
         return local(q, k, v, lengths)
     rows = axes(mesh, "batch") if q.shape[0] % ways(mesh, "batch") == 0 else None

@@ -8,6 +8,7 @@ import optax
 from jax.typing import ArrayLike
 
 from rlscale_jax.experiment.config import OptimizerConfig
+from rlscale_jax.models.mesh import traced_under
 
 _NORM_SLICES = 64
 
@@ -65,7 +66,7 @@ def global_norm(gradient) -> jax.Array:
 
 def _sum_of_squares(g: jax.Array) -> jax.Array:
     """On one device in slices: XLA's CPU compiler holds every square of a plain sum, and takes eight times as long."""
-    if jax.sharding.get_abstract_mesh().size > 1:  # a reshape would gather what is sharded
+    if traced_under().size > 1:  # a reshape would gather what is sharded
         return jnp.sum(g * g)
     slices = g.reshape(math.gcd(g.size, _NORM_SLICES), -1)
     return jax.lax.map(lambda part: jnp.vdot(part, part), slices).sum()

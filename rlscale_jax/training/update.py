@@ -15,11 +15,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.flatten_util import ravel_pytree
+from jax.sharding import PartitionSpec as P
 
 from rlscale_jax.experiment.config import Experiment, GrpoConfig, OptimizerConfig
 from rlscale_jax.grpo import logprobs as scoring
 from rlscale_jax.grpo import loss
 from rlscale_jax.models import Architecture, attention, decoder, runtime, splash
+from rlscale_jax.models import mesh as meshes
 from rlscale_jax.models.layers import Attend
 from rlscale_jax.models.mesh import constrain_rows, ways
 from rlscale_jax.training import optimizer
@@ -110,12 +113,12 @@ def build(
         return {"gradient": gradient | {"embed": {"embedding": table}}, "sums": sums}
 
     def accumulate(params, accumulated, batch):
-        new = gradients(params, batch)
+        new = _by_rows(gradients)(params, batch)
         gradient = jax.tree.map(lambda a, part: a + part.astype(a.dtype), accumulated["gradient"], new["gradient"])
         return {"gradient": gradient, "sums": loss.add_sums(accumulated["sums"], new["sums"])}
 
     def step(state, batch):
-        return apply(state, gradients(state["params"], batch))
+        return apply(state, _by_rows(gradients)(state["params"], batch))
 
     return Programs(
         init_state=jax.jit(functools.partial(_init_state, optimizer.adamw(optimizer_config)), donate_argnums=0),
@@ -140,13 +143,31 @@ def build_for(architecture: Architecture, experiment: Experiment, *, platform: s
 def _head_and_chunks(config: GrpoConfig, params: Any) -> tuple[jax.Array, dict[str, Any]]:
     """The output matrix, and how tokens meet it."""
     head, axes = decoder.lm_head(params)
-    if axes == "vd" and jax.sharding.get_abstract_mesh().size > 1:
+    if axes == "vd" and meshes.traced_under().size > 1:
         head, axes = head.T, "dv"  # split along D a table lies so on every device
     place = scoring.HeadPlace(
         whole=functools.partial(decoder.whole_head, axes), sum_parts=functools.partial(decoder.sum_head, axes)
     )
     sizes = {"chunk_tokens": config.logprob_chunk_tokens, "num_shards": _num_shards()}
     return head, {**sizes, "head_axes": axes, "place": place}
+
+
+def _by_rows(gradients: Callable[..., Accumulated]) -> Callable[..., Accumulated]:
+    """`gradients` of every device's own rows, summed once, where a mesh splits rows alone; else as they are.
+
+    A device then has the program of a lone one, and no two wait for each other before they have their sums.
+    """
+    if not meshes.splits_rows_alone():
+        return gradients
+    rows = meshes.rows()
+
+    def own(params, batch):
+        found = gradients(params, batch)
+        sums, split = ravel_pytree(found["sums"])
+        sums = loss.reduce_sums(jax.vmap(split)(jax.lax.all_gather(sums, rows[0])))
+        return {"gradient": meshes.sum_over_rows(found["gradient"], rows[0]), "sums": sums}
+
+    return meshes.by_rows(own, (P(), rows), P())
 
 
 def _init_state(adamw: optax.GradientTransformation, params: Any) -> State:
@@ -184,7 +205,7 @@ def _rows(batch: RolloutBatch) -> tuple[jax.Array, jax.Array]:
 
 def _num_shards() -> int:
     """Parts that the rows of a batch lie in, on the mesh that the program is traced under."""
-    return ways(jax.sharding.get_abstract_mesh(), "batch")
+    return ways(meshes.traced_under(), "batch")
 
 
 def _is_real(batch: RolloutBatch) -> jax.Array:
