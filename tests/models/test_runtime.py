@@ -43,7 +43,7 @@ FAULTS = """
 import resource, sys
 import jax
 from rlscale_jax.models import runtime
-runtime.start(may_keep_memory=True)
+runtime.start(may_keep_memory=True, is_small=int(sys.argv[1]) < 2**25)
 runtime.keep_freed_memory(int(sys.argv[1]))
 of = jax.jit(lambda x: jax.lax.sort(x * 2)[::1000].sum() + jax.lax.sort(x + 1)[::1000].sum())  # 64 MB and more, freed
 x = jax.numpy.arange(8_000_000.0)
@@ -58,14 +58,16 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - begin)
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library's malloc")
 @pytest.mark.skipif(importlib.util.find_spec("libtpu") is not None, reason="a process that may have a TPU keeps none")
 def test_one_cpu_with_a_large_model_takes_no_pages_anew():
-    def faults(num_bytes: int, num_devices: int) -> int:
+    def faults(num_bytes: int, num_devices: int, num_threads: int = 2) -> int:
         flags = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={num_devices}", "RLSCALE_CACHE_DIR": "off"}
+        flags["NPROC"] = str(num_threads)
         command = [sys.executable, "-c", FAULTS, str(num_bytes)]
         return int(subprocess.run(command, env=os.environ | flags, check=True, stdout=subprocess.PIPE).stdout)
 
     anew = faults(2**20, 1)
     assert anew > 64_000_000 / 4096
     assert faults(2**30, 1) < anew / 4
+    assert faults(2**20, 1, num_threads=1) < anew / 4  # so does a small one on one thread
     assert faults(2**30, 2) > anew / 2  # several devices' temporaries would leave holes
 
 
