@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 
 from benchmarks import measure
 
-
 ENOUGH = 16  # sequences a core, for each to work on its own
 
 

@@ -75,8 +75,8 @@ def keep_freed_memory(num_bytes: int) -> None:
     It does if weights exceed its cache, or if one thread does all. Nothing where `start` was not told of it.
 
     A program's temporaries are one allocation a call. glibc maps such large ones anew every time, and the system
-    clears them page by page: a seventh of the time of a large model's update, and of a small one's too. Call it once what lives long (weights,
-    moments) is in place, which then leaves no holes between temporaries. It costs memory, a quarter with remat.
+    clears them page by page: a seventh of the time of an update. Call it once what lives long (weights, moments) is
+    in place, which then leaves no holes between temporaries. It costs memory, a quarter with remat.
     """
     if _has_one_arena and jax.local_device_count() == 1 and (num_bytes > CPU_CACHE_BYTES or _has_one_thread()):
         ctypes.CDLL(None).mallopt(_MMAP_MAX, 0)

@@ -1,9 +1,10 @@
 """Collectives of a compiled program: bytes that each device moves, by kind and mesh axes, loops multiplied out.
 
 Read from the compiler's text: which computation holds a collective, how often the loops around it run (read from
-their conditions), which devices take part (replica groups), how large it is. Asynchronous pairs and copies of
-one collective in fused computations share a channel and count once. On TPUs a reduce-scatter is written as a fused
-computation that is an all-reduce and the slice of its result.
+their conditions), which devices take part (replica groups), how large it is. Copies of one collective in fused
+computations share its channel and count once; in one computation a channel has several only where `shard_map` gave
+them all the same. On TPUs a reduce-scatter is written as a fused computation that is an all-reduce and the slice of
+its result.
 """
 
 import dataclasses
@@ -35,19 +36,19 @@ def read(text: str, mesh: Mesh, *, loop_steps: int = 1) -> tuple[Traffic, ...]:
     """The collectives of a compiled program's text; `loop_steps` stands in where a loop's condition is not a count."""
     computations = hlo.computations(text)
     trips = hlo.trips(computations, loop_steps)
-    seen: set[tuple[str, str]] = set()
+    seen: dict[tuple, str] = {}  # what copies have in common -> the computation that is counted
     found: dict[tuple[str, str, int], list[float]] = defaultdict(lambda: [0.0, 0.0])
     for name, lines in computations.items():
         is_scattered = any("ROOT" in line and " dynamic-slice(" in line for line in lines)
         for line in lines:
             match = _OPERATION.search(line)
             channel = re.search(r"channel_id=(\d+)", line)
-            if not match or (channel and (match[2], channel[1]) in seen):
+            if not match:
                 continue
-            if channel:
-                seen.add((match[2], channel[1]))
             group, axes = _participants(line, mesh)
             sent = _sent(match[2], match[1], bool(match[3]), group)
+            if channel and seen.setdefault((match[2], channel[1], axes, sent), name) != name:
+                continue
             scatters = is_scattered and match[2] == "all-reduce"
             total = found["reduce-scatter" if scatters else match[2], axes, group]
             total[0] += trips[name]

@@ -117,5 +117,15 @@ def test_a_gather_in_a_scan_runs_as_often_as_the_scan():
     assert (reduce.count, reduce.bytes_sent) == (5, pytest.approx(5 * 2 * 16 * 64 * 4 / 2))
 
 
+def test_sums_of_equal_size_that_shard_map_gives_one_channel_count_each():
+    def function(x):
+        own = lambda x: jax.lax.psum(jnp.sin(jax.lax.psum(x, "fsdp")), "fsdp")  # noqa: E731
+        return jax.shard_map(own, mesh=MESH, in_specs=P("fsdp"), out_specs=P(), check_vma=False)(x)
+
+    (one,) = compiled(function, P("fsdp"), P())
+    assert (one.kind, one.axes, one.count) == ("all-reduce", "fsdp", 2)
+    assert one.bytes_sent == 2 * 2 * 16 * 64 * 4 * 3 / 4
+
+
 def test_a_program_on_one_device_has_none():
     assert compiled(jnp.sin, P(), P()) == ()
