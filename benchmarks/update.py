@@ -76,7 +76,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--peer", choices=PEERS, default="")
     parser.add_argument("--peer_python", default="python", help="python of the peers' environment")
     parser.add_argument("--threads", type=int, default=0, help="cores in use; 1 counts CPU seconds; 0: all, wall clock")
-    parser.add_argument("--data", type=int, default=0, help="on CPUs: processes that share the sequences; 0: one a core")
+    parser.add_argument("--data", type=int, default=0, help="on CPUs: processes that share sequences; 0: one a core")
     parser.add_argument("--rounds", type=int, default=5, help="measured repetitions of each contender")
     parser.add_argument("--apart", action="store_true", help="a process for each turn, for what does not fit together")
     arguments = parser.parse_args()

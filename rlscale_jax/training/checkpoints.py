@@ -189,11 +189,12 @@ def _kept(config: CheckpointConfig) -> list[Any]:
 
 
 def _last_line(error: BaseException) -> str:
-    """The innermost cause in one line."""
+    """The innermost cause in one line. What is long has paths in its middle and the reason at its end."""
     while error.__cause__ is not None:
         error = error.__cause__
     lines = str(error).strip().splitlines() or [""]
-    return f"{type(error).__name__}: {lines[0][:300]}"
+    line = lines[0] if len(lines[0]) <= 400 else f"{lines[0][:150]} … {lines[0][-250:]}"
+    return f"{type(error).__name__}: {line}"
 
 
 def abstract(state: State) -> State:

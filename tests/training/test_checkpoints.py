@@ -1,6 +1,7 @@
 """Saves and restores: donated buffers, damaged checkpoints, retention."""
 
 import functools
+import resource
 import shutil
 
 import jax
@@ -116,6 +117,19 @@ def test_leftovers_of_a_killed_save_are_removed(tmp_path):
     again.save(2, fresh_state(), {})
     again.close()
     assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir()) == ["1", "2"]
+
+
+def test_the_reason_of_a_failed_save_is_told_however_long_the_path(tmp_path):
+    """A limit on the size of files stands for a disk that is full."""
+    saves = opened(tmp_path / "/".join(["deep" * 20] * 4))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (6000, hard))
+    try:
+        with pytest.raises(checkpoints.SaveError, match=r"of step 1 could not .*File too large"):
+            saves.save(1, fresh_state(), {})
+            saves.wait()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_a_relative_directory_will_do(tmp_path, monkeypatch):
