@@ -5,6 +5,7 @@ process answers, one host may know alone. Every function here is called by all h
 values are JSON. On a single host nothing is sent.
 """
 
+import itertools
 import json
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
@@ -12,8 +13,11 @@ from typing import Any, TypeVar
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
+from orbax.checkpoint import multihost
 
 T = TypeVar("T")
+_meetings = itertools.count()
+_PATIENCE_MS = 7 * 24 * 3600 * 1000  # a host that died is noticed otherwise (`models.runtime`)
 _SMALLEST_MESSAGE_BYTES = 4096  # messages grow by powers of two, so that few programs are compiled
 
 
@@ -50,6 +54,11 @@ def gather(value: Any) -> list[Any]:
     return [json.loads(row[:size].tobytes()) for row, size in zip(rows, sizes, strict=True)]
 
 
+def _meet() -> None:
+    """Waits for all hosts, however long; a collective between CPUs gives up if the others come half a minute later."""
+    multihost.get_barrier_sync_fn()(key=f"rlscale_jax.hosts.{next(_meetings)}", timeout_ms=_PATIENCE_MS)
+
+
 def from_first(make: Callable[[], T]) -> T:
     """What `make` gives on the first host; the others do not call it.
 
@@ -65,6 +74,7 @@ def from_first(make: Callable[[], T]) -> T:
             outcome = {"value": make()}
         except (ValueError, OSError) as error:
             outcome = {"raised": "ValueError" if isinstance(error, ValueError) else "OSError", "text": str(error)}
+    _meet()
     outcome = gather(outcome)[0]
     if "raised" in outcome:
         raise kinds[outcome["raised"]](outcome["text"])
