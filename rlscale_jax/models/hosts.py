@@ -55,7 +55,7 @@ def gather(value: Any) -> list[Any]:
 
 
 def _meet() -> None:
-    """Waits for all hosts, however long; a collective between CPUs gives up if the others come half a minute later."""
+    """Waits for all hosts, however long; between CPUs the first collective gives up on who comes 30 s later."""
     multihost.get_barrier_sync_fn()(key=f"rlscale_jax.hosts.{next(_meetings)}", timeout_ms=_PATIENCE_MS)
 
 

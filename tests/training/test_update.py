@@ -147,12 +147,12 @@ def run_on(mesh, case, *micro_batches):
     return jax.device_get(state["params"]), jax.device_get(metrics)
 
 
-def test_micro_batches_on_devices_change_nothing(update_case, whole):
+def test_micro_batches_on_devices_change_nothing(update_case, programs):
     """The second has a device all of whose completions are outside of the loss, the other's of unequal lengths."""
     mesh = make_mesh(MeshConfig(data=2, fsdp=1), jax.devices()[:2])
     rest, last = (batches.take(update_case.batch, cut) for cut in ([0, 1], [2, 3]))
     nothing = dataclasses.replace(last, loss_mask=last.loss_mask & [[True], [False]])
-    expected = run(update_case, build(update_case), [rest, nothing])
+    expected = run(update_case, programs, [rest, nothing])
     assert_same(run_on(mesh, update_case, rest, nothing), expected)
 
 
@@ -162,7 +162,7 @@ def test_devices_that_split_rows_alone_meet_once(update_case, whole, monkeypatch
     monkeypatch.setattr(meshes, "_SMALL", alone)
     mesh = make_mesh(MeshConfig(data=2, fsdp=1), jax.devices()[:2])
     assert_same(run_on(mesh, update_case, update_case.batch), whole)
-    programs = build(update_case)
+    programs = build(update_case)  # of its own: traces are kept
     with jax.set_mesh(mesh):
         params = jax.device_put(update_case.params(), param_shardings(update_case.architecture, mesh))
         num_alone = sum(p.size > alone for p in jax.tree.leaves(params))
