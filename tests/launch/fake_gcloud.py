@@ -45,7 +45,9 @@ def read(name: str, default):
 
 
 def write(name: str, value) -> None:
-    (CLOUD / name).write_text(json.dumps(value, indent=1))
+    new = CLOUD / f"{name}.new"
+    new.write_text(json.dumps(value, indent=1))
+    os.replace(new, CLOUD / name)  # training looks at faults without the lock
 
 
 def parse(argv: list[str]) -> tuple[str, list[str], dict[str, str]]:
