@@ -69,11 +69,10 @@ class Update:
         model = random_model(work.shape)
         self.config = grpo_config(work)
         self.architecture, dtype = model.architecture, jnp.dtype(work.dtype)
-        options = runtime.compiler_options(
-            self.architecture.num_params * dtype.itemsize, platform=jax.default_backend()
-        )
         self.programs = update.build(
-            *(self.architecture, self.config, OptimizerConfig()), compute_dtype=dtype, compiler_options=options
+            *(self.architecture, self.config, OptimizerConfig()),
+            compute_dtype=dtype,
+            **update.choices(self.architecture, dtype, platform=jax.default_backend()),
         )
         self.mesh = make_mesh(MeshConfig(data=-1, fsdp=1)) if jax.device_count() > 1 else None
         params = model.params
@@ -138,13 +137,15 @@ def grpo_config(work: workloads.Rollout | workloads.Update) -> GrpoConfig:
     """Of a workload's one step; a rollout's has no update, and no reference."""
     with_rollout = isinstance(work, workloads.Update) and work.with_rollout
     remat = isinstance(work, workloads.Update) and work.remat
+    is_wide = work.dtype == "bfloat16"  # on an accelerator, whose memory holds more than its arithmetic likes to repeat
     return GrpoConfig(
         prompts_per_step=work.num_prompts,
         group_size=work.num_samples,
         num_minibatches=1,
         kl_coef=0.001 if with_rollout else 0.0,
-        remat="full" if remat else "none",
-        logprob_chunk_tokens=256 if remat else 512,  # a chunk of W4's logits is 0.6 MB a token
+        remat=("dots" if is_wide else "full") if remat else "none",
+        # logits are 0.6 MB a token; each chunk goes once through the head's gradient, of 0.9 GB in W7
+        logprob_chunk_tokens=4096 if is_wide else 256 if remat else 512,
     )
 
 

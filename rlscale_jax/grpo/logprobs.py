@@ -228,10 +228,20 @@ def _add_head_grad(head_grad: jax.Array, hidden: jax.Array, logit_grad: jax.Arra
     """head_grad [S, *head] plus a chunk's part, of hidden [S C D] and logit_grad [V S C], or [V C] of a lone shard.
 
     Where one device holds it all, slice by slice of the vocabulary and in place: a compiler that cannot add within a
-    product would hold a second array of the head's size.
+    product would hold a second array of the head's size. The one for GPUs can.
     """
     if _is_spread():  # a sharded vocabulary must not be sliced
-        return head_grad + _head_product(hidden, logit_grad, head_axes)
+        return _add_whole(head_grad, hidden, logit_grad, head_axes=head_axes)
+    whole = functools.partial(_add_whole, head_axes=head_axes)
+    sliced = functools.partial(_add_in_slices, head_axes=head_axes)
+    return jax.lax.platform_dependent(head_grad, hidden, logit_grad, cuda=whole, default=sliced)
+
+
+def _add_whole(head_grad: jax.Array, hidden: jax.Array, logit_grad: jax.Array, *, head_axes: HeadAxes) -> jax.Array:
+    return head_grad + _head_product(hidden, logit_grad, head_axes)
+
+
+def _add_in_slices(head_grad: jax.Array, hidden: jax.Array, logit_grad: jax.Array, *, head_axes: HeadAxes) -> jax.Array:
     num_slices = math.gcd(logit_grad.shape[0], _HEAD_SLICES)
     size, axis = logit_grad.shape[0] // num_slices, 1 + head_axes.index("v")
 

@@ -3,11 +3,16 @@
 Shapes: q [..., T, N, H], k and v [..., S, K, H] with N a multiple of K.
 """
 
+import math
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
+from jax.sharding import PartitionSpec as P
 
 from rlscale_jax.models.blockwise import causal_attention
 from rlscale_jax.models.layers import Attend
+from rlscale_jax.models.mesh import axes, traced_under, ways
 
 
 def causal_attend() -> Attend:
@@ -48,3 +53,22 @@ def _behind(prompt, own, num_samples: int):
 
 def _all_visible(k) -> jax.Array:
     return jnp.ones(k.shape[:2], bool)
+
+
+def even_heads(k: jax.Array, v: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """k and v with their heads repeated until they divide over `tensor`, for `by_device`."""
+    mesh = traced_under()
+    split = 1 if mesh.empty else ways(mesh, "heads")
+    copies = math.lcm(k.shape[2], split) // k.shape[2]
+    return jnp.repeat(k, copies, axis=2), jnp.repeat(v, copies, axis=2)
+
+
+def by_device(local: Callable[..., jax.Array], q, k, v, lengths) -> jax.Array:
+    """`local(q, k, v, lengths)`, a kernel that the compiler cannot split, on every device's own rows and heads."""
+    mesh = traced_under()
+    if mesh.empty:
+        return local(q, k, v, lengths)
+    rows = axes(mesh, "batch") if q.shape[0] % ways(mesh, "batch") == 0 else None
+    heads = P(rows, None, axes(mesh, "heads"), None)
+    specs = (heads, heads, heads, P(rows))
+    return jax.shard_map(local, mesh=mesh, in_specs=specs, out_specs=heads, check_vma=False)(q, k, v, lengths)

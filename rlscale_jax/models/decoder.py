@@ -25,13 +25,17 @@ Params = dict[str, Any]
 _HEAD_SLICES = 8  # of the vocabulary, in which devices sum the head's gradient
 
 # A loop stacks what each layer keeps for its backward pass: buffers filled with zeros, then copied into and out of.
-# So few layers compile fast without one. (Not with remat: straight code would have its recomputation merged away.)
+# So few layers compile fast without one.
 _UNROLLED_LAYERS = 4
 
-REMAT_POLICIES = {
-    "full": jax.checkpoint_policies.nothing_saveable,
-    "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
-}
+
+def _save_products(primitive, *args: Any, **kwargs: Any) -> Any:
+    """Of weights, and what cuDNN's attention kernel gives out, which is small beside its scores."""
+    is_kernel = str(primitive).startswith("dot_product_attention_fwd")
+    return is_kernel or jax.checkpoint_policies.dots_with_no_batch_dims_saveable(primitive, *args, **kwargs)
+
+
+REMAT_POLICIES = {"full": jax.checkpoint_policies.nothing_saveable, "dots": _save_products}
 
 
 @functools.cache
@@ -82,10 +86,14 @@ def transform(
     layer_inputs: Any = None,
     *,
     remat: str = "none",
+    unroll: bool = False,
 ) -> tuple[jax.Array, Any]:
-    """`hidden_states` from tokens already looked up, x [..., T, D] (see `embed`); computes in x's dtype."""
+    """`hidden_states` from tokens already looked up, x [..., T, D] (see `embed`); computes in x's dtype.
+
+    `unroll` makes straight code of stacked layers too.
+    """
     cos_sin = rotary.tables(architecture, positions)
-    return transform_at(architecture, params, x, cos_sin, attend, layer_inputs, remat=remat)
+    return transform_at(architecture, params, x, cos_sin, attend, layer_inputs, remat=remat, unroll=unroll)
 
 
 def transform_at(
@@ -97,6 +105,7 @@ def transform_at(
     layer_inputs: Any = None,
     *,
     remat: str = "none",
+    unroll: bool = False,
 ) -> tuple[jax.Array, Any]:
     """`transform` with the positions' rotary tables already made: a loop of steps makes those of all at once."""
     block_def, norm_def = _definitions(architecture)
@@ -105,10 +114,11 @@ def transform_at(
         layer_params, layer_input = inputs
         return nnx.merge(block_def, layer_params)(x, cos_sin, attend, layer_input)
 
-    if remat != "none":
-        layer = jax.checkpoint(layer, policy=REMAT_POLICIES[remat], prevent_cse=False)
+    if remat != "none":  # straight code would have its recomputation merged away
+        layer = jax.checkpoint(layer, policy=REMAT_POLICIES[remat], prevent_cse=unroll)
+    unroll = unroll or (remat == "none" and architecture.num_layers <= _UNROLLED_LAYERS)
     with _precision(x.dtype):
-        x, outputs = _run_layers(layer, x, params["layers"], layer_inputs, may_unroll=remat == "none")
+        x, outputs = _run_layers(layer, x, params["layers"], layer_inputs, unroll=unroll)
     return nnx.merge(norm_def, params["final_norm"])(x), outputs
 
 
@@ -143,10 +153,9 @@ def _whole_rows(x: jax.Array) -> jax.Array:
     return constrain(x, "lookup_batch", *[None] * (x.ndim - 2), "embed")
 
 
-def _run_layers(layer, x, layer_params, layer_inputs, *, may_unroll: bool):
+def _run_layers(layer, x, layer_params, layer_inputs, *, unroll: bool):
     if not isinstance(layer_params, list):
-        few = may_unroll and jax.tree.leaves(layer_params)[0].shape[0] <= _UNROLLED_LAYERS
-        return jax.lax.scan(layer, x, (layer_params, layer_inputs), unroll=few)
+        return jax.lax.scan(layer, x, (layer_params, layer_inputs), unroll=unroll)
     outputs = []
     for index, one in enumerate(layer_params):
         x, output = layer(x, (one, None if layer_inputs is None else layer_inputs[index]))

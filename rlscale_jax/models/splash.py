@@ -7,7 +7,6 @@ since the compiler cannot split a kernel. Source: jax.experimental.pallas.ops.tp
 """
 
 import functools
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -15,11 +14,9 @@ import jax
 import jax.numpy as jnp
 from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_kernel as kernel
 from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_mask as masks
-from jax.sharding import PartitionSpec as P
 
 from rlscale_jax.models import attention
 from rlscale_jax.models.layers import Attend
-from rlscale_jax.models.mesh import axes, traced_under, ways
 
 _LANES = 128  # a kernel's blocks and a TPU's registers are this wide
 _BLOCKS = (512, 256, 128)
@@ -38,30 +35,11 @@ def shared_prefix_attend(
         num_own = (q.shape[1] - num_prefix) // num_samples
         if num_prefix % _LANES or num_own % _LANES:
             return plain(q, k, v, layer_input)
-        q, k, v = _even_heads(q, k, v)
+        q, (k, v) = q * jnp.asarray(q.shape[-1] ** -0.5, q.dtype), attention.even_heads(k, v)
         local = functools.partial(_rows, num_prefix=num_prefix, num_samples=num_samples, interpret=interpret)
-        return _split_over_mesh(local, q, k, v, prefix_lengths), None
+        return attention.by_device(local, q, k, v, prefix_lengths), None
 
     return attend
-
-
-def _even_heads(q, k, v):
-    """q scaled, k and v with their heads repeated until they divide over `tensor`."""
-    mesh = traced_under()
-    split = 1 if mesh.empty else ways(mesh, "heads")
-    copies = math.lcm(k.shape[2], split) // k.shape[2]
-    k, v = (jnp.repeat(a, copies, axis=2) for a in (k, v))
-    return q * jnp.asarray(q.shape[-1] ** -0.5, q.dtype), k, v
-
-
-def _split_over_mesh(local, q, k, v, lengths):
-    mesh = traced_under()
-    if mesh.empty:
-        return local(q, k, v, lengths)
-    rows = axes(mesh, "batch") if q.shape[0] % ways(mesh, "batch") == 0 else None
-    heads = P(rows, None, axes(mesh, "heads"), None)
-    specs = (heads, heads, heads, P(rows))
-    return jax.shard_map(local, mesh=mesh, in_specs=specs, out_specs=heads, check_vma=False)(q, k, v, lengths)
 
 
 def _rows(q, k, v, lengths, *, num_prefix: int, num_samples: int, interpret: bool):

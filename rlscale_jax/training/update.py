@@ -21,7 +21,7 @@ from jax.sharding import PartitionSpec as P
 from rlscale_jax.experiment.config import Experiment, GrpoConfig, OptimizerConfig
 from rlscale_jax.grpo import logprobs as scoring
 from rlscale_jax.grpo import loss
-from rlscale_jax.models import Architecture, attention, decoder, runtime, splash
+from rlscale_jax.models import Architecture, attention, cudnn, decoder, runtime, splash
 from rlscale_jax.models import mesh as meshes
 from rlscale_jax.models.layers import Attend
 from rlscale_jax.models.mesh import constrain_rows, ways
@@ -81,10 +81,11 @@ def build(
     compute_dtype: Any,
     shared_prefix_attend: Callable[..., Attend] = attention.shared_prefix_attend,
     compiler_options: dict[str, Any] | None = None,
+    unroll_layers: bool = False,
 ) -> Programs:
     """The programs of a run; nothing is compiled before its first call.
-    `shared_prefix_attend` is the attention of a group's row; on TPUs `models.splash` has a kernel for it.
-    `compiler_options` go with the programs that pass through the model (see `models.runtime`).
+    `shared_prefix_attend` is the attention of a group's row, `unroll_layers` makes straight code of the layers that are
+    differentiated, `compiler_options` go with the programs that pass through the model. `choices` has them all.
     """
     jit = functools.partial(jax.jit, compiler_options=compiler_options)
     apply = functools.partial(_apply, config, optimizer_config)
@@ -97,7 +98,7 @@ def build(
         return jnp.where(_is_real(batch), scoring.token_logprobs(hidden, head, batch.completion_tokens, **chunks), 0.0)
 
     def objective(params, embedded, positions, batch):
-        hidden = forward(params, embedded, positions, batch)
+        hidden = forward(params, embedded, positions, batch, unroll=unroll_layers)
         head, chunks = _head_and_chunks(config, params)
         inputs = _token_inputs(config, batch)
         token_fn = functools.partial(loss.policy_loss, config)
@@ -132,12 +133,28 @@ def build(
 
 
 def build_for(architecture: Architecture, experiment: Experiment, *, platform: str) -> Programs:
-    """`build` as a run has it on a platform ("cpu", "gpu", "tpu"): with its attention and its compiler's options."""
+    """`build` as a run has it on a platform ("cpu", "gpu", "tpu")."""
     dtype = jnp.dtype(experiment.model.compute_dtype)
-    kernel: dict[str, Any] = {"shared_prefix_attend": splash.shared_prefix_attend} if platform == "tpu" else {}
-    options = runtime.compiler_options(architecture.num_params * dtype.itemsize, platform=platform)
-    parts = (architecture, experiment.grpo, experiment.optimizer)
-    return build(*parts, compute_dtype=dtype, compiler_options=options, **kernel)
+    chosen = choices(architecture, dtype, platform=platform)
+    return build(architecture, experiment.grpo, experiment.optimizer, compute_dtype=dtype, **chosen)
+
+
+def choices(architecture: Architecture, compute_dtype: Any, *, platform: str) -> dict[str, Any]:
+    """What `build` takes on a platform: a kernel for attention, options of the compiler, layers as straight code.
+
+    A loop over layers copies what each keeps for its backward pass into one array. On a lone GPU straight code spares
+    that and compiles in less than a minute; a mesh's programs are larger, and TPUs' loops copy nothing.
+    """
+    kernels: dict[str, Any] = {"tpu": splash.shared_prefix_attend}
+    heads = (architecture.num_heads, architecture.num_kv_heads, architecture.head_dim)
+    if platform == "gpu" and cudnn.works(*heads, compute_dtype):
+        kernels["gpu"] = cudnn.shared_prefix_attend
+    num_bytes = architecture.num_params * jnp.dtype(compute_dtype).itemsize
+    return {
+        "shared_prefix_attend": kernels.get(platform, attention.shared_prefix_attend),
+        "compiler_options": runtime.compiler_options(num_bytes, platform=platform),
+        "unroll_layers": platform == "gpu" and jax.device_count() == 1,
+    }
 
 
 def _head_and_chunks(config: GrpoConfig, params: Any) -> tuple[jax.Array, dict[str, Any]]:
@@ -181,11 +198,14 @@ def _zeros(params: Any) -> Accumulated:
     return {"gradient": zeros, "sums": loss.zero_sums()}
 
 
-def _completion_hidden(architecture, config, shared_prefix_attend, params, embedded, positions, batch) -> jax.Array:
+def _completion_hidden(
+    architecture, config, shared_prefix_attend, params, embedded, positions, batch, *, unroll: bool = False
+) -> jax.Array:
     """The hidden states [P, G, Tc, D] that predict the completions' tokens, each one position before its token."""
     num_prefix, num_samples = batch.prompt_tokens.shape[1], batch.num_samples
     attend = shared_prefix_attend(batch.prompt_lengths, num_prefix, num_samples)
-    hidden, _ = decoder.transform(architecture, params, embedded, positions, attend, remat=config.remat)
+    how = {"remat": config.remat, "unroll": unroll}
+    hidden, _ = decoder.transform(architecture, params, embedded, positions, attend, **how)
     hidden = constrain_rows(hidden)  # gathered over `tensor` once, not for each chunk of tokens that meets the head
     last = (batch.prompt_lengths - 1)[:, None, None]
     prompt_end = jnp.take_along_axis(hidden[:, :num_prefix], last, axis=1)[:, None]  # [P 1 1 D]

@@ -21,9 +21,10 @@ def programs(update_case):
     return build(update_case)
 
 
-def build(case, **changes):
+def build(case, *, unroll_layers=False, **changes):
     config = dataclasses.replace(case.grpo, **changes)
-    return update.build(case.architecture, config, case.optimizer, compute_dtype=jnp.float32)
+    parts = (case.architecture, config, case.optimizer)
+    return update.build(*parts, compute_dtype=jnp.float32, unroll_layers=unroll_layers)
 
 
 def run(case, programs, micro_batches):
@@ -113,6 +114,27 @@ def test_shared_prompts_equal_the_plain_computation(update_case, programs, whole
 def test_remat_and_chunks_change_nothing(update_case, whole, remat, chunk_tokens):
     programs = build(update_case, remat=remat, logprob_chunk_tokens=chunk_tokens)
     assert_same(run(update_case, programs, [update_case.batch]), whole)
+
+
+def test_layers_as_straight_code_change_nothing_and_are_still_made_again(update_case, whole):
+    def exponentials(remat: str) -> int:
+        programs = build(update_case, remat=remat, unroll_layers=True)
+        assert_same(run(update_case, programs, [update_case.batch]), whole)
+        text = programs.step.lower(programs.init_state(update_case.params()), update_case.batch).compile().as_text()
+        return len(re.findall(r" = f32\S* exponential\(", text))
+
+    assert exponentials("full") >= exponentials("none") + update_case.architecture.num_layers
+
+
+def test_update_lowers_for_gpus(update_case):
+    """As they have it: layers as straight code, the head's gradient added within its product."""
+    abstract, params = jax.eval_shape(lambda: update_case.batch), jax.eval_shape(update_case.params)
+    programs = build(update_case, unroll_layers=True)
+    traced = programs.step.trace(jax.eval_shape(programs.init_state, params), abstract)
+    loops = {
+        name: traced.lower(lowering_platforms=(name,)).as_text().count("stablehlo.while") for name in ("cuda", "cpu")
+    }
+    assert loops["cpu"] - loops["cuda"] == 1
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The splash kernel's attention against the plain one, forward and gradients, on one device and split over a mesh."""
+"""Attention by kernels against the plain one, forward and gradients, on one device and split over a mesh."""
 
 import functools
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rlscale_jax.experiment.config import MeshConfig
-from rlscale_jax.models import attention, splash
+from rlscale_jax.models import attention, cudnn, splash
 from rlscale_jax.models.mesh import make_mesh
 
 PREFIX, OWN, SAMPLES, HEAD = 128, 128, 2, 64
@@ -32,11 +32,18 @@ def value_and_grads(make, qkv, target, lengths):
     return jax.jit(jax.value_and_grad(loss))(qkv)
 
 
+KERNELS = {
+    "splash": functools.partial(splash.shared_prefix_attend, interpret=True),
+    "cudnn": functools.partial(cudnn.shared_prefix_attend, implementation="xla"),
+}
+
+
+@pytest.mark.parametrize("name", KERNELS)
 @pytest.mark.parametrize(("num_heads", "num_kv", "tensor"), [(4, 2, 0), (8, 2, 4)])
-def test_equals_plain_attention(num_heads, num_kv, tensor):
+def test_equals_plain_attention(name, num_heads, num_kv, tensor):
     args = inputs(num_heads, num_kv)
     expected, expected_grads = value_and_grads(attention.shared_prefix_attend, *args)
-    kernel = functools.partial(splash.shared_prefix_attend, interpret=True)
+    kernel = KERNELS[name]
     if tensor:
         mesh = make_mesh(MeshConfig(data=1, fsdp=2, tensor=tensor), jax.devices()[: 2 * tensor])
         with jax.set_mesh(mesh):
@@ -53,3 +60,16 @@ def test_narrow_rows_take_the_plain_form():
     short = [a[:, : PREFIX + 2 * 24] for a in (q, k, v)]
     plain = attention.shared_prefix_attend(lengths, PREFIX, SAMPLES)(*short, None)[0]
     np.testing.assert_array_equal(splash.shared_prefix_attend(lengths, PREFIX, SAMPLES)(*short, None)[0], plain)
+
+
+def test_a_machine_without_the_kernel_or_with_a_wrong_one_is_found_out(monkeypatch, caplog):
+    heads = (4, 2, 64)
+    assert not cudnn.works(*heads, jnp.float32)
+    assert not cudnn.works(*heads, jnp.bfloat16)  # no GPU here
+    assert "attention without cuDNN" in caplog.text
+    monkeypatch.setattr(cudnn, "_CONTENDERS", (KERNELS["cudnn"], attention.shared_prefix_attend))
+    assert cudnn.works(*heads, jnp.bfloat16)
+    shifted = lambda lengths, *sizes: KERNELS["cudnn"](lengths - 1, *sizes)  # noqa: E731
+    monkeypatch.setattr(cudnn, "_CONTENDERS", (shifted, attention.shared_prefix_attend))
+    assert not cudnn.works(*heads, jnp.bfloat16)
+    assert "differs" in caplog.text
