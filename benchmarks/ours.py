@@ -88,7 +88,7 @@ class Update:
     def __call__(self) -> None:
         self.step += 1
         with self._on_mesh():
-            minibatch = self._sampled() if self.work.with_rollout else [self._given()]
+            minibatch = self._sampled() if self.work.with_rollout else [given(self.work, self.rng)]
             self.state, metrics = self.programs.update(self.state, minibatch)
         assert np.isfinite(metrics["actor/grad_norm"])
         jax.block_until_ready(self.state)
@@ -98,7 +98,7 @@ class Update:
 
     def _sampled(self) -> list[batch.RolloutBatch]:
         work = self.work
-        prompts = self._tokens(work.num_prompts, work.prompt_tokens).tolist()
+        prompts = _tokens(work, self.rng, work.num_prompts, work.prompt_tokens).tolist()
         rollouts = generate(
             Model(self.architecture, self.state["params"]),
             prompts,
@@ -115,22 +115,23 @@ class Update:
             minibatch = [batch.place(micro, self.mesh) for micro in minibatch]
         return self.programs.with_logprobs([minibatch], ref_params=self.reference)[0]
 
-    def _given(self) -> batch.RolloutBatch:
-        """Tokens as they come: the prompt is a sequence's first token, the rest one completion of advantage 1."""
-        work = self.work
-        completions = (work.num_prompts, 1)
-        return batch.RolloutBatch(
-            prompt_tokens=self._tokens(work.num_prompts, work.prompt_tokens),
-            prompt_lengths=np.full(work.num_prompts, work.prompt_tokens, np.int32),
-            completion_tokens=self._tokens(*completions, work.new_tokens),
-            completion_lengths=np.full(completions, work.new_tokens, np.int32),
-            advantages=np.ones(completions, np.float32),
-            sampler_logprobs=np.zeros((*completions, work.new_tokens), np.float32),
-            loss_mask=np.ones(completions, bool),
-        )
 
-    def _tokens(self, *shape: int) -> np.ndarray:
-        return self.rng.integers(3, self.work.shape.vocab_size, shape, dtype=np.int32)
+def given(work: workloads.Update, rng: np.random.Generator) -> batch.RolloutBatch:
+    """Tokens as they come: the prompt is a sequence's first token, the rest one completion of advantage 1."""
+    completions = (work.num_prompts, 1)
+    return batch.RolloutBatch(
+        prompt_tokens=_tokens(work, rng, work.num_prompts, work.prompt_tokens),
+        prompt_lengths=np.full(work.num_prompts, work.prompt_tokens, np.int32),
+        completion_tokens=_tokens(work, rng, *completions, work.new_tokens),
+        completion_lengths=np.full(completions, work.new_tokens, np.int32),
+        advantages=np.ones(completions, np.float32),
+        sampler_logprobs=np.zeros((*completions, work.new_tokens), np.float32),
+        loss_mask=np.ones(completions, bool),
+    )
+
+
+def _tokens(work: workloads.Update, rng: np.random.Generator, *shape: int) -> np.ndarray:
+    return rng.integers(3, work.shape.vocab_size, shape, dtype=np.int32)
 
 
 def grpo_config(work: workloads.Rollout | workloads.Update) -> GrpoConfig:

@@ -69,6 +69,8 @@ def test_a_machine_without_the_kernel_or_with_a_wrong_one_is_found_out(monkeypat
     assert "attention without cuDNN" in caplog.text
     monkeypatch.setattr(cudnn, "_CONTENDERS", (KERNELS["cudnn"], attention.shared_prefix_attend))
     assert cudnn.works(*heads, jnp.bfloat16)
+    with jax.set_mesh(make_mesh(MeshConfig(data=1, fsdp=4, tensor=2), jax.devices()[:8])):
+        assert cudnn.works(*heads, jnp.bfloat16)
     shifted = lambda lengths, *sizes: KERNELS["cudnn"](lengths - 1, *sizes)  # noqa: E731
     monkeypatch.setattr(cudnn, "_CONTENDERS", (shifted, attention.shared_prefix_attend))
     assert not cudnn.works(*heads, jnp.bfloat16)
