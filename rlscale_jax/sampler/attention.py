@@ -25,13 +25,19 @@ def decode_attend(visible: Visible):
     def attend(q, k, v, caches: LayerCache):
         recent = cache.write(caches.recent, k, v, visible.recent)
         own = q.reshape(*recent.keys.shape[:-2], -1, q.shape[2])  # [B K R H]
-        parts = [_part(own, recent, visible.recent + 1)]
+        parts = [_part(_apart(own), recent, visible.recent + 1)]
         if caches.history.keys.shape[-1]:
             parts.append(_part(own, caches.history, visible.history))
         parts.append(_prefix_part(own, caches.prefix, visible.prefix))
         return _combine(parts).reshape(q.shape).astype(q.dtype), recent
 
     return attend
+
+
+def _apart(q: jax.Array) -> jax.Array:
+    """q, for a product of its own: XLA for GPUs joins products of one array, and would copy all of the history behind
+    the segment at every step, two thirds of what a step moves."""
+    return jax.lax.platform_dependent(q, cuda=jax.lax.optimization_barrier, default=lambda q: q)
 
 
 class Part(NamedTuple):

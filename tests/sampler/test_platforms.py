@@ -34,3 +34,9 @@ def test_queries_meet_a_cache_together_but_on_cpus(model):
     counts = {p: _lowered(lay_out(model), p, "segment").count("stablehlo.dot_general") for p in ("cpu", "cuda")}
     assert counts["cpu"] - counts["cuda"] == 2 * 3 * 2
     assert jax.default_backend() == "cpu"
+
+
+def test_products_of_one_query_stay_apart_on_gpus_alone(model):
+    """XLA for GPUs would join those with history and segment, and so copy the history every step."""
+    counts = {p: _lowered(lay_out(model), p, "segment").count("optimization_barrier") for p in ("cpu", "tpu", "cuda")}
+    assert counts == {"cpu": 0, "tpu": 0, "cuda": model.architecture.num_layers}
