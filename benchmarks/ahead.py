@@ -1,9 +1,11 @@
-"""An update compiled for a GPU that is not here: python -m benchmarks.ahead --workload=W7 [--gpu=h100]
+"""A workload compiled for a GPU that is not here: python -m benchmarks.ahead --workload=W7 [--gpu=h100]
 
-Needs the packages of requirements-cuda.txt and no GPU. The last line is JSON: GiB on the device, seconds that the
-compiled program's memory traffic and the model's arithmetic take at the card's published rates, and the model FLOPs
-utilisation if nothing of the two overlaps. Nothing is run or tuned: XLA picks products' kernels by trying them on a
-GPU, and the time inside cuDNN's attention is not counted.
+Needs the packages of requirements-cuda.txt and no GPU. The last line is JSON.
+Of an update: GiB on the device, seconds that the compiled program's memory traffic and the model's arithmetic take at
+the card's published rates, and the model FLOPs utilisation if nothing of the two overlaps.
+Of a rollout: GiB of each program, and what a decode step moves with full caches, beside one read of weights and caches.
+Nothing is run or tuned: XLA picks products' kernels by trying them on a GPU, what stays in the card's cache counts as
+moved, and the time inside cuDNN's attention is not counted.
 """
 
 import argparse
@@ -11,6 +13,7 @@ import collections
 import importlib.metadata
 import json
 import os
+import pathlib
 import re
 import time
 from typing import Any
@@ -39,26 +42,45 @@ _MEMORY = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    names = sorted(name for name, work in workloads.UPDATES.items() if not work.with_rollout)
-    parser.add_argument("--workload", choices=names, required=True)
+    works = workloads.ROLLOUTS | {name: work for name, work in workloads.UPDATES.items() if not work.with_rollout}
+    parser.add_argument("--workload", choices=sorted(works), required=True)
     parser.add_argument("--gpu", choices=sorted(_MEMORY), default="h100")
-    parser.add_argument("--text", default="", help="file for the compiled program's text")
+    parser.add_argument("--text", default="", help="file for the text of the compiled update or segment")
     arguments = parser.parse_args()
     if not any("cuda" in plugin.name for plugin in importlib.metadata.entry_points(group="jax_plugins")):
         parser.error("XLA for GPUs is not installed here: pip install -r requirements-cuda.txt (no GPU is needed)")
     os.environ |= {"JAX_PLATFORMS": "cpu", "JAX_SKIP_CUDA_CONSTRAINTS_CHECK": "1"}  # before JAX is imported
     os.environ["XLA_FLAGS"] = "--xla_gpu_autotune_level=0"
-    begin = time.perf_counter()
-    compiled = _compile(workloads.UPDATES[arguments.workload], arguments.gpu)
-    line = {"workload": arguments.workload, "gpu": arguments.gpu, "compile_s": round(time.perf_counter() - begin, 1)}
-    print(json.dumps(line | _read(compiled, workloads.UPDATES[arguments.workload], arguments.gpu)))
+    begin, work = time.perf_counter(), works[arguments.workload]
+    if isinstance(work, workloads.Update):
+        found, text = _update(work, arguments.gpu)
+    else:
+        found, text = _rollout(work, arguments.gpu)
     if arguments.text:
-        with open(arguments.text, "w") as file:
-            file.write(compiled.as_text())
+        pathlib.Path(arguments.text).write_text(text)
+    secs = round(time.perf_counter() - begin, 1)
+    print(json.dumps({"workload": arguments.workload, "gpu": arguments.gpu, "compile_s": secs} | found))
+
+
+def _update(work: workloads.Update, gpu: str) -> tuple[dict[str, Any], str]:
+    compiled = _compile(work, gpu)
+    from benchmarks import floor
+    from rlscale_jax.planning import hbm
+
+    text, rates = compiled.as_text(), floor.DEVICES[gpu.upper()]
+    moved, arithmetic = hbm.moved_bytes(text) / rates.bytes, floor.update_flops(work) / rates.flops
+    found = {
+        "gib": _gib(compiled),
+        "memory_s": round(moved, 3),
+        "arithmetic_s": round(arithmetic, 3),
+        "mfu_without_overlap": round(arithmetic / (arithmetic + moved), 3),
+        "kernels": dict(collections.Counter(re.findall(r'custom_call_target="([^"]+)"', text))),
+    }
+    return found, text
 
 
 def _compile(work: workloads.Update, gpu: str) -> Any:
-    """The update's program; from shapes alone, no array exists."""
+    """The update's program, from shapes alone: no array exists."""
     import jax
     import jax.numpy as jnp
     import numpy as np
@@ -81,6 +103,33 @@ def _compile(work: workloads.Update, gpu: str) -> Any:
     return programs.step.lower(*shapes).compile()
 
 
+def _rollout(work: workloads.Rollout, gpu: str) -> tuple[dict[str, Any], str]:
+    device = _device(gpu)
+    from benchmarks import ours, planned
+    from rlscale_jax.planning import hbm, programs
+
+    experiment = planned.experiment(work)
+    layout = programs.layout(experiment, [device])
+    found, text = {}, ""
+    for program in programs.sampling(experiment, ours.architecture(work.shape), layout):
+        compiled = program.trace().lower(lowering_platforms=("cuda",)).compile()
+        found[f"{program.name}_gib"] = _gib(compiled)
+        if program.name == "segment":
+            text = compiled.as_text()
+            moved = hbm.moved_bytes(text, loop_steps=2) - hbm.moved_bytes(text, loop_steps=1)
+            found |= {
+                "step_moves_gb": round(moved / 1e9, 2),
+                "one_read_gb": round(sum(program.named.values()) / 1e9, 2),
+            }
+    return found, text
+
+
+def _gib(compiled: Any) -> float:
+    stats = compiled.memory_analysis()
+    total = stats.argument_size_in_bytes + stats.output_size_in_bytes + stats.temp_size_in_bytes
+    return round((total - stats.alias_size_in_bytes) / 2**30, 1)
+
+
 def _device(gpu: str) -> Any:
     """Of a topology of one. JAX and its CUDA plugin ask for GPUs that are here, which is talked out of them."""
     from jax._src import xla_bridge
@@ -97,22 +146,6 @@ def _device(gpu: str) -> Any:
 gpu_device_info {{{_COMMON}  name: "{gpu.upper()}" device_memory_size: {size} memory_bandwidth: {bandwidth} }}
 platform_name: "CUDA" dnn_version_info {{ major: 9 minor: 10 }} device_description_str: "{gpu.upper()}" """
     return topologies.get_topology_desc(gpu, platform="cuda", topology="1x1x1", target_config=config).devices[0]
-
-
-def _read(compiled: Any, work: workloads.Update, gpu: str) -> dict[str, Any]:
-    from benchmarks import floor
-    from rlscale_jax.planning import hbm
-
-    stats, text, rates = compiled.memory_analysis(), compiled.as_text(), floor.DEVICES[gpu.upper()]
-    total = stats.argument_size_in_bytes + stats.output_size_in_bytes + stats.temp_size_in_bytes
-    moved, arithmetic = hbm.moved_bytes(text) / rates.bytes, floor.update_flops(work) / rates.flops
-    return {
-        "gib": round((total - stats.alias_size_in_bytes) / 2**30, 1),
-        "memory_s": round(moved, 3),
-        "arithmetic_s": round(arithmetic, 3),
-        "mfu_without_overlap": round(arithmetic / (arithmetic + moved), 3),
-        "kernels": dict(collections.Counter(re.findall(r'custom_call_target="([^"]+)"', text))),
-    }
 
 
 if __name__ == "__main__":

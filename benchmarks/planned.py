@@ -14,12 +14,12 @@ from rlscale_jax.planning.topologies import Chip, Slice
 
 def predicted_secs(work: workloads.Rollout | workloads.Update, machine: Machine, efficiency: Efficiency) -> float:
     """Seconds of one repetition of a workload on one device with these rates."""
-    experiment = _experiment(work)
+    made = experiment(work)
     plan = estimate.plan(
-        experiment,
+        made,
         ours.architecture(work.shape),
         _alone(machine),
-        programs.layout(experiment, jax.devices()[:1]),
+        programs.layout(made, jax.devices()[:1]),
         Assumptions(efficiency=efficiency),
         compiler=_counted,
     )
@@ -29,7 +29,8 @@ def predicted_secs(work: workloads.Rollout | workloads.Update, machine: Machine,
     return sum(plan.phases[phase] for phase in phases)
 
 
-def _experiment(work: workloads.Rollout | workloads.Update) -> Experiment:
+def experiment(work: workloads.Rollout | workloads.Update) -> Experiment:
+    """A config with the workload's shape of batch; its model is given apart."""
     config = ours.grpo_config(work)
     return Experiment(
         model=ModelConfig(compute_dtype=work.dtype),
