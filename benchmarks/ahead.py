@@ -1,17 +1,18 @@
 """A workload compiled for a GPU that is not here: python -m benchmarks.ahead --workload=W7 [--gpu=h100]
 
 Needs the packages of requirements-cuda.txt and no GPU. The last line is JSON.
-Of an update: GiB on the device, seconds that the compiled program's memory traffic and the model's arithmetic take at
-the card's published rates, and the model FLOPs utilisation if nothing of the two overlaps.
+Of an update: GiB on the device; seconds at the card's published rates of the compiled program's memory traffic, of its
+products, and of all kernels, each at the slower of the two; the model FLOPs utilisation that this would be.
 Of a rollout: GiB of each program, and what a decode step moves with full caches, beside one read of weights and caches.
 Nothing is run or tuned: XLA picks products' kernels by trying them on a GPU, what stays in the card's cache counts as
-moved, and the time inside cuDNN's attention is not counted.
+moved, and of cuDNN's attention the traffic alone is counted.
 """
 
 import argparse
 import collections
 import importlib.metadata
 import json
+import math
 import os
 import pathlib
 import re
@@ -20,7 +21,7 @@ from typing import Any
 
 from benchmarks import workloads
 
-# Of an H100 SXM and an H200: NVIDIA's data sheets and the CUDA programming guide's table for compute capability 9.0.
+# Of an H100 SXM and an H200, as XLA describes them (openxla/xla, xla/backends/gpu/target_config/specs).
 _COMMON = """
   cuda_compute_capability { major: 9 feature_extension: ACCELERATED_FEATURES }
   core_count: 132  fpus_per_core: 128  clock_rate_ghz: 1.98  l2_cache_size: 52428800
@@ -34,10 +35,10 @@ _COMMON = """
   driver_version: "13.0.0"  runtime_version: "12.8.0"  compile_time_toolkit_version: "12.8.0"  dnn_version: "9.10.0"
   device_interconnect_info { active_links: 18 }
 """
-_MEMORY = {
+_MEMORY = {  # bytes, bytes per second
     "h100": (84_942_979_072, 3_352_320_000_000),
     "h200": (151_397_597_184, 4_800_000_000_000),
-}  # bytes, per second
+}
 
 
 def main() -> None:
@@ -68,12 +69,18 @@ def _update(work: workloads.Update, gpu: str) -> tuple[dict[str, Any], str]:
     from rlscale_jax.planning import hbm
 
     text, rates = compiled.as_text(), floor.DEVICES[gpu.upper()]
-    moved, arithmetic = hbm.moved_bytes(text) / rates.bytes, floor.update_flops(work) / rates.flops
+    counted = _product_flops(text)
+    kernels = [
+        (moved.num_bytes / rates.bytes, moved.num_runs * counted[moved.instruction.name] / rates.flops)
+        for moved in hbm.movements(text)
+    ]
+    bound = sum(map(max, kernels))
     found = {
         "gib": _gib(compiled),
-        "memory_s": round(moved, 3),
-        "arithmetic_s": round(arithmetic, 3),
-        "mfu_without_overlap": round(arithmetic / (arithmetic + moved), 3),
+        "memory_s": round(sum(memory for memory, _ in kernels), 3),
+        "products_s": round(sum(products for _, products in kernels), 3),
+        "kernels_s": round(bound, 3),
+        "mfu_at_most": round(floor.update_flops(work) / rates.flops / bound, 3),
         "kernels": dict(collections.Counter(re.findall(r'custom_call_target="([^"]+)"', text))),
     }
     return found, text
@@ -101,6 +108,34 @@ def _compile(work: workloads.Update, gpu: str) -> Any:
     batch = jax.eval_shape(lambda: ours.given(work, np.random.default_rng(0)))
     shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=place), (state, batch))
     return programs.step.lower(*shapes).compile()
+
+
+def _product_flops(text: str) -> collections.Counter[str]:
+    """Of each instruction by name, one run; a fusion's are those within."""
+    from rlscale_jax.planning import hlo
+
+    found: collections.Counter[str] = collections.Counter()
+    within: collections.Counter[str] = collections.Counter()
+    for name, lines in hlo.computations(text).items():  # what is called comes first
+        instructions = hlo.instructions(lines)
+        results = {one.name: one.result for one in instructions}
+        for one in instructions:
+            if one.operation == "dot":
+                found[one.name] = _dot_flops(one, results)
+            elif one.operation == "fusion":
+                found[one.name] = sum(within[inner] for inner in hlo.called(one.line))
+            within[name] += found[one.name]
+    return found
+
+
+def _dot_flops(one: Any, results: dict[str, str]) -> int:
+    from rlscale_jax.planning import hlo
+
+    sizes, first = (
+        [int(n) for n in hlo.ARRAY.findall(text)[0][1].split(",")] for text in (one.result, results[one.operands[0]])
+    )
+    axes = re.search(r"lhs_contracting_dims=\{([\d,]+)\}", one.line)
+    return 2 * math.prod(sizes) * math.prod(first[int(axis)] for axis in axes[1].split(",")) if axes else 0
 
 
 def _rollout(work: workloads.Rollout, gpu: str) -> tuple[dict[str, Any], str]:

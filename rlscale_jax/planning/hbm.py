@@ -9,6 +9,7 @@ result count once, though it may read some of them again.
 import dataclasses
 import functools
 import re
+from typing import NamedTuple
 
 from rlscale_jax.planning import hlo
 from rlscale_jax.planning.hlo import Instruction
@@ -19,13 +20,31 @@ _SLICES = {"dynamic-slice", "slice", "gather"}
 _UPDATES = {"dynamic-update-slice", "scatter"}
 
 
+class Movement(NamedTuple):
+    """What an instruction moves, over all of its runs."""
+
+    instruction: Instruction
+    num_bytes: float
+    num_runs: float
+
+
 def moved_bytes(text: str, *, loop_steps: int = 1) -> float:
     """Of one run on one device; `loop_steps` are the trips of a loop whose condition is no count."""
+    return sum(movement.num_bytes for movement in movements(text, loop_steps=loop_steps))
+
+
+def movements(text: str, *, loop_steps: int = 1) -> list[Movement]:
+    """`moved_bytes` by instruction, without those inside a fusion."""
     parts = hlo.computations(text)
     program = _Program(parts={name: hlo.instructions(lines) for name, lines in parts.items()})
     trips = hlo.trips(parts, loop_steps)
     inside = {name for lines in program.parts.values() for one in lines for name in _fused(one)}
-    return sum(trips[name] * program.computation(name) for name in parts if name not in inside)
+    return [
+        Movement(one, trips[name] * num_bytes, trips[name])
+        for name in parts
+        if name not in inside
+        for one, num_bytes in program.computation(name)
+    ]
 
 
 def _fused(one: Instruction) -> list[str]:
@@ -37,9 +56,9 @@ def _fused(one: Instruction) -> list[str]:
 class _Program:
     parts: dict[str, list[Instruction]]
 
-    def computation(self, name: str) -> float:
+    def computation(self, name: str) -> list[tuple[Instruction, float]]:
         results = {one.name: one.result for one in self.parts[name]}
-        return sum(self._instruction(one, results) for one in self.parts[name])
+        return [(one, self._instruction(one, results)) for one in self.parts[name]]
 
     def _instruction(self, one: Instruction, results: dict[str, str]) -> float:
         if one.operation in _RENAMES | _CALLERS or one.operation.endswith("-done") or "AllocateBuffer" in one.line:
