@@ -22,6 +22,7 @@ TokenFn = Callable[[jax.Array, jax.Array, Any], tuple[jax.Array, Any]]
 
 HeadAxes = Literal["dv", "vd"]  # a kernel of its own, or a tied embedding table
 
+_VECTOR = 8  # tokens, of 16 bits each: how far apart GPUs want rows, and a TPU's registers their parts
 _HEAD_SLICES = 8  # of the vocabulary, in which a lone device adds to the head's gradient
 
 
@@ -116,13 +117,16 @@ def reduce_tokens(
 
 
 def split_chunks(arrays: Any, rows: tuple[int, ...], *, chunk_tokens: int, num_shards: int) -> Any:
-    """Arrays [*rows, ...] as [chunks, shards, tokens of a chunk, ...], zero-padded, chunks of (nearly) equal size."""
+    """Arrays [*rows, ...] as [chunks, shards, tokens of a chunk, ...], zero-padded, chunks of (nearly) equal size.
+
+    In whole vectors, where chunks may be so large: accelerators copy matrices of other widths before they multiply.
+    """
     num_tokens = math.prod(rows)
     if num_tokens % num_shards:
         raise ValueError(f"{num_tokens} tokens do not divide over {num_shards} shards")
     own_tokens = num_tokens // num_shards
     num_chunks = -(-own_tokens // chunk_tokens)
-    size = -(-own_tokens // num_chunks)
+    size = min(chunk_tokens, -(-own_tokens // (num_chunks * _VECTOR)) * _VECTOR)
 
     def split(a):
         a = a.reshape(num_shards, own_tokens, *a.shape[len(rows) :])

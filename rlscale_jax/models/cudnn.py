@@ -44,7 +44,7 @@ def works(num_heads: int, num_kv_heads: int, head_dim: int, dtype: Any) -> bool:
     try:
         fused, plain = (_try(attend, num_heads, num_kv_heads, head_dim, dtype) for attend in _CONTENDERS)
     except Exception as error:  # XLA's errors are private types; the plain form needs none of this
-        logging.warning("attention without cuDNN's kernel: %s", str(error).splitlines()[0])
+        logging.warning("attention without cuDNN's kernel: %s", str(error).partition("\n")[0] or type(error).__name__)
         return False
     differences = [float(jnp.abs(a - b).max() / jnp.abs(b).max()) for a, b in zip(fused, plain, strict=True)]
     if not max(differences) < _TOLERANCE:  # a NaN is no match either
