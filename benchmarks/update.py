@@ -5,8 +5,8 @@ second (every sequence counted with its own prompt), the floor by FLOPs and byte
 a peer, the ratio (> 1: ours is better). Peers need an environment of their own: benchmarks/requirements-peers.txt.
 On several CPU cores each is a process with its share of the sequences, joined like the hosts of a pod (`cores`), where
 there are enough of them: W3's, not W4's.
-W4 and a peer do not fit into 24 GB together, nor W7 and a peer into a GPU: with --apart each turn is a process that ends
-before the next begins.
+W4 and a peer do not fit into 24 GB together, nor W7 and a peer into a GPU: with --apart each turn is a process that
+ends before the next begins.
 """
 
 import argparse
