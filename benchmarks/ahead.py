@@ -51,7 +51,7 @@ def main() -> None:
     if not any("cuda" in plugin.name for plugin in importlib.metadata.entry_points(group="jax_plugins")):
         parser.error("XLA for GPUs is not installed here: pip install -r requirements-cuda.txt (no GPU is needed)")
     os.environ |= {"JAX_PLATFORMS": "cpu", "JAX_SKIP_CUDA_CONSTRAINTS_CHECK": "1"}  # before JAX is imported
-    os.environ["XLA_FLAGS"] = "--xla_gpu_autotune_level=0"
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_autotune_level=0".strip()
     begin, work = time.perf_counter(), works[arguments.workload]
     if isinstance(work, workloads.Update):
         found, text = _update(work, arguments.gpu)
@@ -99,9 +99,8 @@ def _compile(work: workloads.Update, gpu: str) -> Any:
 
     place = jax.sharding.SingleDeviceSharding(_device(gpu))
     architecture, dtype = ours.architecture(work.shape), jnp.dtype(work.dtype)
-    chosen: dict[str, Any] = {"unroll_layers": True}  # as `update.choices` has it on a lone GPU whose cuDNN works
-    if dtype.itemsize == 2:
-        chosen["shared_prefix_attend"] = cudnn.shared_prefix_attend
+    cudnn.works = lambda *heads_and_dtype: jnp.dtype(heads_and_dtype[-1]).itemsize == 2  # asks a GPU
+    chosen = update.choices(architecture, dtype, platform="gpu")
     config = ours.grpo_config(work)
     programs = update.build(architecture, config, OptimizerConfig(), compute_dtype=dtype, **chosen)
     state = jax.eval_shape(lambda: programs.init_state(decoder.init_params(architecture, 0)))

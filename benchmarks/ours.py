@@ -138,15 +138,16 @@ def grpo_config(work: workloads.Rollout | workloads.Update) -> GrpoConfig:
     """Of a workload's one step; a rollout's has no update, and no reference."""
     with_rollout = isinstance(work, workloads.Update) and work.with_rollout
     remat = isinstance(work, workloads.Update) and work.remat
-    is_wide = work.dtype == "bfloat16"  # on an accelerator, whose memory holds more than its arithmetic likes to repeat
+    for_gpu = work.dtype == "bfloat16"
     return GrpoConfig(
         prompts_per_step=work.num_prompts,
         group_size=work.num_samples,
         num_minibatches=1,
         kl_coef=0.001 if with_rollout else 0.0,
-        remat=("dots" if is_wide else "full") if remat else "none",
+        remat=("dots" if for_gpu else "full") if remat else "none",
+        unroll_layers=for_gpu,
         # logits are 0.6 MB a token; each chunk goes once through the head's gradient, of 0.9 GB in W7
-        logprob_chunk_tokens=4096 if is_wide else 256 if remat else 512,
+        logprob_chunk_tokens=4096 if for_gpu else 256 if remat else 512,
     )
 
 

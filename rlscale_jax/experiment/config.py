@@ -66,6 +66,7 @@ class GrpoConfig:
     importance_cap: float = 0.0  # truncated importance weights sampler -> trainer; 0: off
     logprob_chunk_tokens: int = 1024  # tokens whose logits exist at one time
     remat: str = "full"  # layers recomputed in the backward pass: "full", "dots" (all but products) or "none"
+    unroll_layers: bool = False  # straight code, not a loop: compiles longer, spares a GPU copies of what layers keep
 
 
 @dataclass(kw_only=True)

@@ -119,14 +119,15 @@ def reduce_tokens(
 def split_chunks(arrays: Any, rows: tuple[int, ...], *, chunk_tokens: int, num_shards: int) -> Any:
     """Arrays [*rows, ...] as [chunks, shards, tokens of a chunk, ...], zero-padded, chunks of (nearly) equal size.
 
-    In whole vectors, where chunks may be so large: accelerators copy matrices of other widths before they multiply.
+    In whole vectors, unless a chunk must be smaller: accelerators copy matrices of other widths before they multiply.
     """
     num_tokens = math.prod(rows)
     if num_tokens % num_shards:
         raise ValueError(f"{num_tokens} tokens do not divide over {num_shards} shards")
     own_tokens = num_tokens // num_shards
-    num_chunks = -(-own_tokens // chunk_tokens)
-    size = min(chunk_tokens, -(-own_tokens // (num_chunks * _VECTOR)) * _VECTOR)
+    unit = min(_VECTOR, chunk_tokens)
+    num_chunks = -(-own_tokens // (chunk_tokens // unit * unit))
+    size = -(-own_tokens // (num_chunks * unit)) * unit
 
     def split(a):
         a = a.reshape(num_shards, own_tokens, *a.shape[len(rows) :])

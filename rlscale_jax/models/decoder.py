@@ -30,7 +30,7 @@ _UNROLLED_LAYERS = 4
 
 
 def _save_products(primitive, *args: Any, **kwargs: Any) -> Any:
-    """Of weights, and what cuDNN's attention kernel gives out, which is small beside its scores."""
+    """Keeps products of weights and what cuDNN's attention kernel gives out, which is small beside its scores."""
     is_kernel = str(primitive).startswith("dot_product_attention_fwd")
     return is_kernel or jax.checkpoint_policies.dots_with_no_batch_dims_saveable(primitive, *args, **kwargs)
 
@@ -114,8 +114,9 @@ def transform_at(
         layer_params, layer_input = inputs
         return nnx.merge(block_def, layer_params)(x, cos_sin, attend, layer_input)
 
-    if remat != "none":  # straight code would have its recomputation merged away
-        layer = jax.checkpoint(layer, policy=REMAT_POLICIES[remat], prevent_cse=unroll)
+    if remat != "none":  # in straight code a compiler may merge what is made again with what was made
+        is_straight = unroll or isinstance(params["layers"], list)
+        layer = jax.checkpoint(layer, policy=REMAT_POLICIES[remat], prevent_cse=is_straight)
     unroll = unroll or (remat == "none" and architecture.num_layers <= _UNROLLED_LAYERS)
     with _precision(x.dtype):
         x, outputs = _run_layers(layer, x, params["layers"], layer_inputs, unroll=unroll)

@@ -21,7 +21,8 @@ from rlscale_jax.training import locks, mirror
 # what it computes.
 _FREE = (
     *("num_steps", "checkpoint.", "mesh.", "reward_workers", "log_rollouts_every", "wandb_project"),
-    *("grpo.micro_batch_prompts", "grpo.logprob_chunk_tokens", "grpo.remat", "sampling.wave_sequences"),
+    *("grpo.micro_batch_prompts", "grpo.logprob_chunk_tokens", "grpo.remat", "grpo.unroll_layers"),
+    "sampling.wave_sequences",
 )
 _APART = ("checkpoints", "damaged")  # never copied: Orbax writes them where they belong
 _PUSH_SECS = 60.0

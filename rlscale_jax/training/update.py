@@ -81,11 +81,10 @@ def build(
     compute_dtype: Any,
     shared_prefix_attend: Callable[..., Attend] = attention.shared_prefix_attend,
     compiler_options: dict[str, Any] | None = None,
-    unroll_layers: bool = False,
 ) -> Programs:
     """The programs of a run; nothing is compiled before its first call.
-    `shared_prefix_attend` is the attention of a group's row, `unroll_layers` makes straight code of the layers that are
-    differentiated, `compiler_options` go with the programs that pass through the model. `choices` has them all.
+    `shared_prefix_attend` is the attention of a group's row, `compiler_options` go with the programs that pass through
+    the model. `choices` has both.
     """
     jit = functools.partial(jax.jit, compiler_options=compiler_options)
     apply = functools.partial(_apply, config, optimizer_config)
@@ -98,7 +97,7 @@ def build(
         return jnp.where(_is_real(batch), scoring.token_logprobs(hidden, head, batch.completion_tokens, **chunks), 0.0)
 
     def objective(params, embedded, positions, batch):
-        hidden = forward(params, embedded, positions, batch, unroll=unroll_layers)
+        hidden = forward(params, embedded, positions, batch)
         head, chunks = _head_and_chunks(config, params)
         inputs = _token_inputs(config, batch)
         token_fn = functools.partial(loss.policy_loss, config)
@@ -140,11 +139,7 @@ def build_for(architecture: Architecture, experiment: Experiment, *, platform: s
 
 
 def choices(architecture: Architecture, compute_dtype: Any, *, platform: str) -> dict[str, Any]:
-    """What `build` takes on a platform: a kernel for attention, options of the compiler, layers as straight code.
-
-    A loop over layers copies what each keeps for its backward pass into one array. On a lone GPU straight code spares
-    that and compiles in less than a minute; a mesh's programs are larger, and TPUs' loops copy nothing.
-    """
+    """What `build` takes on a platform: a kernel for attention where there is one, options of the compiler."""
     kernels: dict[str, Any] = {"tpu": splash.shared_prefix_attend}
     heads = (architecture.num_heads, architecture.num_kv_heads, architecture.head_dim)
     if platform == "gpu" and cudnn.works(*heads, compute_dtype):
@@ -153,7 +148,6 @@ def choices(architecture: Architecture, compute_dtype: Any, *, platform: str) ->
     return {
         "shared_prefix_attend": kernels.get(platform, attention.shared_prefix_attend),
         "compiler_options": runtime.compiler_options(num_bytes, platform=platform),
-        "unroll_layers": platform == "gpu" and jax.device_count() == 1,
     }
 
 
@@ -198,13 +192,11 @@ def _zeros(params: Any) -> Accumulated:
     return {"gradient": zeros, "sums": loss.zero_sums()}
 
 
-def _completion_hidden(
-    architecture, config, shared_prefix_attend, params, embedded, positions, batch, *, unroll: bool = False
-) -> jax.Array:
+def _completion_hidden(architecture, config, shared_prefix_attend, params, embedded, positions, batch) -> jax.Array:
     """The hidden states [P, G, Tc, D] that predict the completions' tokens, each one position before its token."""
     num_prefix, num_samples = batch.prompt_tokens.shape[1], batch.num_samples
     attend = shared_prefix_attend(batch.prompt_lengths, num_prefix, num_samples)
-    how = {"remat": config.remat, "unroll": unroll}
+    how = {"remat": config.remat, "unroll": config.unroll_layers}
     hidden, _ = decoder.transform(architecture, params, embedded, positions, attend, **how)
     hidden = constrain_rows(hidden)  # gathered over `tensor` once, not for each chunk of tokens that meets the head
     last = (batch.prompt_lengths - 1)[:, None, None]

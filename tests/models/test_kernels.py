@@ -1,6 +1,7 @@
 """Attention by kernels against the plain one, forward and gradients, on one device and split over a mesh."""
 
 import functools
+import re
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from rlscale_jax.experiment.config import MeshConfig
-from rlscale_jax.models import attention, cudnn, splash
+from rlscale_jax.models import attention, cudnn, decoder, splash
 from rlscale_jax.models.mesh import make_mesh
 
 PREFIX, OWN, SAMPLES, HEAD = 128, 128, 2, 64
@@ -71,7 +72,35 @@ def test_a_machine_without_the_kernel_or_with_a_wrong_one_is_found_out(monkeypat
     assert cudnn.works(*heads, jnp.bfloat16)
     with jax.set_mesh(make_mesh(MeshConfig(data=1, fsdp=4, tensor=2), jax.devices()[:8])):
         assert cudnn.works(*heads, jnp.bfloat16)
+    spoilt = lambda *args: _with_nan_gradients(KERNELS["cudnn"](*args))  # noqa: E731
+    monkeypatch.setattr(cudnn, "_CONTENDERS", (spoilt, attention.shared_prefix_attend))
+    assert not cudnn.works(*heads, jnp.bfloat16)
     shifted = lambda lengths, *sizes: KERNELS["cudnn"](lengths - 1, *sizes)  # noqa: E731
     monkeypatch.setattr(cudnn, "_CONTENDERS", (shifted, attention.shared_prefix_attend))
     assert not cudnn.works(*heads, jnp.bfloat16)
     assert "differs" in caplog.text
+
+
+def _with_nan_gradients(attend):
+    @jax.custom_vjp
+    def same(out):
+        return out
+
+    same.defvjp(lambda out: (out, None), lambda _, grad: (grad * jnp.nan,))
+    return lambda *args: (same(attend(*args)[0]), None)
+
+
+@pytest.mark.parametrize(("remat", "times"), [("full", 2), ("dots", 1)])
+def test_products_that_are_kept_include_the_kernels(monkeypatch, remat, times):
+    """By the kernel's name in JAX; lowered for a GPU that is not here."""
+    private = pytest.importorskip("jax._src.cudnn.fused_attention_stablehlo")
+    monkeypatch.setattr(private, "check_cudnn_version", lambda: 91000)
+    monkeypatch.setattr(private, "check_compute_capability", lambda least: True)
+    monkeypatch.setattr(private, "is_cuda_compute_capability_equal", lambda exact: False)
+    qkv, _, lengths = inputs(4, 2)
+    attend = cudnn.shared_prefix_attend(lengths, PREFIX, SAMPLES)
+    layer = jax.checkpoint(lambda *qkv: attend(*qkv, None)[0], policy=decoder.REMAT_POLICIES[remat])
+    gradient = jax.jit(jax.grad(lambda qkv: jnp.sum(layer(*qkv) ** 2)))
+    text = gradient.trace([a.astype(jnp.bfloat16) for a in qkv]).lower(lowering_platforms=("cuda",)).as_text()
+    assert len(re.findall(r"@__cudnn\$fmhaSoftmax\(", text)) == times
+    assert len(re.findall(r"@__cudnn\$fmhaSoftmaxBackward\(", text)) == 1

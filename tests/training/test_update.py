@@ -1,6 +1,7 @@
 """One update against PyTorch's, and against itself however the mini-batch is cut, ordered, padded or sharded."""
 
 import dataclasses
+import functools
 import re
 
 import jax
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from rlscale_jax.experiment.config import MeshConfig
+from rlscale_jax.models import attention, cudnn
 from rlscale_jax.models import mesh as meshes
 from rlscale_jax.models.mesh import make_mesh
 from rlscale_jax.models.sharding import param_shardings
@@ -21,10 +23,10 @@ def programs(update_case):
     return build(update_case)
 
 
-def build(case, *, unroll_layers=False, **changes):
+def build(case, *, attend=attention.shared_prefix_attend, **changes):
     config = dataclasses.replace(case.grpo, **changes)
     parts = (case.architecture, config, case.optimizer)
-    return update.build(*parts, compute_dtype=jnp.float32, unroll_layers=unroll_layers)
+    return update.build(*parts, compute_dtype=jnp.float32, shared_prefix_attend=attend)
 
 
 def run(case, programs, micro_batches):
@@ -116,14 +118,19 @@ def test_remat_and_chunks_change_nothing(update_case, whole, remat, chunk_tokens
     assert_same(run(update_case, programs, [update_case.batch]), whole)
 
 
-def test_layers_as_straight_code_change_nothing_and_are_still_made_again(update_case, whole):
-    def exponentials(remat: str) -> int:
-        programs = build(update_case, remat=remat, unroll_layers=True)
-        assert_same(run(update_case, programs, [update_case.batch]), whole)
-        text = programs.step.lower(programs.init_state(update_case.params()), update_case.batch).compile().as_text()
-        return len(re.findall(r" = f32\S* exponential\(", text))
+@pytest.mark.parametrize("remat", ["full", "dots", "none"])
+def test_layers_as_straight_code_change_nothing_and_are_still_made_again(update_case, whole, remat):
+    programs = build(update_case, remat=remat, unroll_layers=True)
+    assert_same(run(update_case, programs, [update_case.batch]), whole)
+    state, batch = jax.eval_shape(lambda: (programs.init_state(update_case.params()), update_case.batch))
+    text = programs.step.lower(state, batch).as_text()
+    again = 0 if remat == "none" else update_case.architecture.num_layers
+    assert text.count("optimization_barrier") == again  # without one a compiler may merge what is made twice
 
-    assert exponentials("full") >= exponentials("none") + update_case.architecture.num_layers
+
+def test_rows_as_cudnn_wants_them_change_nothing(update_case, whole):
+    attend = functools.partial(cudnn.shared_prefix_attend, implementation="xla")
+    assert_same(run(update_case, build(update_case, attend=attend), [update_case.batch]), whole)
 
 
 def test_update_lowers_for_gpus(update_case):
